@@ -132,6 +132,13 @@ def remaining_log_evidence(state: AdaptiveNSState) -> float:
     return float(state.integrator.logZ_live - state.integrator.logZ)
 
 
+def prior_volume_is_lost(state: AdaptiveNSState) -> bool:
+    """Whether the live points are a plateau whose log likelihood swallows the log prior volume in rounding."""
+    log_likelihood = state.particles.loglikelihood
+    best = log_likelihood.max()
+    return bool((log_likelihood.min() == best) & (state.integrator.logZ_live == best))
+
+
 def _evaluations(info) -> jax.Array:
     """Likelihood evaluations of each chain: a slice looks at both bracket ends, each expansion and each shrink."""
     return (info.num_expansions + info.num_shrink + 2).sum(axis=-1)

@@ -187,6 +187,7 @@ class NSS(NonLinearSearch):
         self.chunk_size = chunk_size
         self.termination = termination
         self.checkpoint_interval = checkpoint_interval
+        self._logged_quick_update_errors = set()
 
         if number_of_cores > 1:
             self.logger.warning(
@@ -292,6 +293,12 @@ class NSS(NonLinearSearch):
                 "where the model is not invalid. Check the analysis's log_likelihood_function at "
                 f"{np.asarray(state.particles.position[0]).tolist()}."
             )
+        if remaining == 0.0 and kernel.prior_volume_is_lost(state):
+            raise exc.SearchException(
+                f"Every live point has the log likelihood {np.max(state.particles.loglikelihood):.3g}, which is so "
+                "large in magnitude that its arithmetic cannot resolve the prior volume, so the run can never "
+                "converge. Check the units of the noise map."
+            )
         return remaining < self.termination
 
     def _checkpoint(self, state, dead, run_key, iteration) -> None:
@@ -314,8 +321,10 @@ class NSS(NonLinearSearch):
             analysis.visualize(
                 paths=self.paths, instance=model.instance_from_vector(vector), during_analysis=True
             )
-        except Exception:
-            self.logger.exception("A quick update failed; the fit goes on without this picture.")
+        except Exception as error:
+            if repr(error) not in self._logged_quick_update_errors:
+                self._logged_quick_update_errors.add(repr(error))
+                self.logger.exception("A quick update failed; the fit goes on without this picture.")
 
     def _internal_from(self, state, dead) -> _NSSInternal:
         points = [info.particles for info in dead] + [jax.device_get(state.particles)]
