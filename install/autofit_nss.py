@@ -34,9 +34,7 @@ class Finder:
         from importlib.util import spec_from_file_location
 
         folder = source_folder()
-        return spec_from_file_location(
-            name, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
-        )
+        return spec_from_file_location(name, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder])
 
 
 def install() -> None:

@@ -2,10 +2,11 @@
 
 import logging
 
-import autofit as af
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
+
+import autofit as af
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -24,9 +25,7 @@ class Profile:
         self.background = background
 
     def __call__(self, xp=jnp):
-        return self.background + self.normalization * xp.exp(
-            -0.5 * ((PIXELS - self.centre) / self.sigma) ** 2
-        )
+        return self.background + self.normalization * xp.exp(-0.5 * ((PIXELS - self.centre) / self.sigma) ** 2)
 
 
 class Visualizer(af.Visualizer):

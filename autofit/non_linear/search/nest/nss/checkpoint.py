@@ -9,17 +9,7 @@ import jax
 import numpy as np
 
 
-class History(list):
-    """
-    The dead points of a run, one pytree per iteration, and the wall-clock ``seconds`` it took over all sessions.
-    """
-
-    def __init__(self, dead=(), seconds: float = 0.0):
-        super().__init__(dead)
-        self.seconds = seconds
-
-
-def _save_checkpoint(path: Path, state: Any, dead: list, run_key: Any, iteration: int) -> None:
+def _save_checkpoint(path: Path, state: Any, dead: list, run_key: Any, iteration: int, seconds: float = 0.0) -> None:
     """
     Replace the checkpoint at ``path``, atomically: an interruption at any moment leaves the previous one whole.
 
@@ -30,18 +20,20 @@ def _save_checkpoint(path: Path, state: Any, dead: list, run_key: Any, iteration
     state
         Any pytree of arrays and scalars, on the device or not.
     dead
-        A list of pytrees, one per iteration; a ``History`` keeps its ``seconds``.
+        The dead points: a list of pytrees, one per iteration.
     run_key
         The key of the next iteration.
     iteration
         How many iterations are done.
+    seconds
+        The wall-clock time they took, over all sessions of the run.
     """
     content = {
         "state": _to_numpy(state),
         "dead": [_to_numpy(points) for points in dead],
         "run_key": np.asarray(run_key),
         "iteration": int(iteration),
-        "seconds": float(getattr(dead, "seconds", 0.0)),
+        "seconds": float(seconds),
     }
     temporary = Path(f"{path}.tmp")
     with open(temporary, "wb") as file:
@@ -52,12 +44,20 @@ def _save_checkpoint(path: Path, state: Any, dead: list, run_key: Any, iteration
     _sync_folder(temporary.parent)
 
 
-def _load_checkpoint(path: Path) -> tuple[Any, History, np.ndarray, int]:
+def _load_checkpoint(path: Path) -> tuple[Any, list, np.ndarray, int]:
     """The ``(state, dead, run_key, iteration)`` saved at ``path``, with NumPy arrays as leaves."""
+    content = _read(path)
+    return content["state"], content["dead"], content["run_key"], content["iteration"]
+
+
+def _load_seconds(path: Path) -> float:
+    """The wall-clock time that the run checkpointed at ``path`` has taken so far."""
+    return _read(path).get("seconds", 0.0)
+
+
+def _read(path: Path) -> dict:
     with open(path, "rb") as file:
-        content = pickle.load(file)
-    dead = History(content["dead"], content["seconds"])
-    return content["state"], dead, content["run_key"], content["iteration"]
+        return pickle.load(file)
 
 
 def _to_numpy(tree: Any) -> Any:

@@ -86,9 +86,7 @@ def nested_slice_sampler(
     return NestedSliceSampler(init, one_step)
 
 
-def update_in_chunks(
-    constrained_step: Callable, num_mcmc_steps: int, num_delete: int, chunk_size: int
-) -> Callable:
+def update_in_chunks(constrained_step: Callable, num_mcmc_steps: int, num_delete: int, chunk_size: int) -> Callable:
     """
     An ``update_strategy`` for ``blackjax.nss``: ``update_with_mcmc_take_last`` with the same keys, but with no
     more than ``chunk_size`` chains in memory at once.

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from autofit import exc
 from autofit.non_linear.checkpoint import NativeFileCheckpointer
 from autofit.non_linear.objective import SCALAR
 from autofit.non_linear.samples.adapter import RawSamples
-from autofit.non_linear.search import capabilities as cap
 from autofit.non_linear.search.abstract_search import NonLinearSearch
 from autofit.non_linear.search.posterior_kind import WEIGHTED
 from autofit.non_linear.search.seed import child_seed
+
+from autofit import exc
+from autofit.non_linear.search import capabilities as cap
 
 from .posterior import posterior_from
 from .samples import NSSamples
@@ -27,9 +28,9 @@ try:
     import jax.numpy as jnp
 
     from . import kernel
-    from .checkpoint import History, _load_checkpoint, _save_checkpoint
+    from .checkpoint import _load_checkpoint, _load_seconds, _save_checkpoint
 except ImportError as error:  # jax and blackjax are optional dependencies of the host
-    kernel = History = _load_checkpoint = _save_checkpoint = None
+    kernel = _load_checkpoint = _load_seconds = _save_checkpoint = None
     _import_error = error
 
 if TYPE_CHECKING:
@@ -190,9 +191,7 @@ class NSS(NonLinearSearch):
         self._logged_quick_update_errors = set()
 
         if number_of_cores > 1:
-            self.logger.warning(
-                "number_of_cores=%d is ignored: JAX decides what af.NSS runs on.", number_of_cores
-            )
+            self.logger.warning("number_of_cores=%d is ignored: JAX decides what af.NSS runs on.", number_of_cores)
 
     def _fit(self, model, analysis) -> tuple[_NSSInternal, Any]:
         """
@@ -213,23 +212,23 @@ class NSS(NonLinearSearch):
             chunk_size=self.chunk_size,
         )
         quick_update_interval = self._quick_update_interval(analysis)
-        state, dead, run_key, iteration = self._resume() or self._start(sampler, model)
+        state, dead, run_key, iteration, seconds = self._resume() or self._start(sampler, model)
 
-        started = time.perf_counter() - dead.seconds
+        started = time.perf_counter() - seconds
         while not self._has_converged(state):
             (state, run_key), info = sampler.one_step((state, run_key))
             dead.append(jax.device_get(info))
-            dead.seconds = time.perf_counter() - started
             iteration += 1
 
             if _is_due(iteration, self.checkpoint_interval):
-                self._checkpoint(state, dead, run_key, iteration)
+                self._checkpoint(state, dead, run_key, iteration, time.perf_counter() - started)
             if _is_due(iteration, quick_update_interval):
                 self._fire_quick_update(state, model, analysis)
 
-        self._checkpoint(state, dead, run_key, iteration)
-        self.logger.info("NSS converged after %d iterations, %.1f s.", iteration, dead.seconds)
-        return self._internal_from(state, dead), fitness
+        seconds = time.perf_counter() - started
+        self._checkpoint(state, dead, run_key, iteration, seconds)
+        self.logger.info("NSS converged after %d iterations, %.1f s.", iteration, seconds)
+        return self._internal_from(state, dead, seconds), fitness
 
     def fitness_overrides(self, analysis) -> dict:
         """The host's per-evaluation quick updates are off: ``_fit`` makes its own, between iterations."""
@@ -254,7 +253,7 @@ class NSS(NonLinearSearch):
         return self.checkpoint_file
 
     def _start(self, sampler, model) -> tuple:
-        """The ``(state, dead, run_key, iteration)`` of a new run."""
+        """The ``(state, dead, run_key, iteration, seconds)`` of a new run."""
         _, init_key, run_key = jax.random.split(jax.random.PRNGKey(self.backend_seed), 3)
         positions = kernel.draw_from_prior(
             init_key, self.n_live, model.prior_count, lambda unit: model.vector_from_unit_vector(unit, xp=jnp)
@@ -274,16 +273,16 @@ class NSS(NonLinearSearch):
                 "NaN, infinite, above the magnitude ceiling or ruled out by an assertion on the model. Evaluate "
                 "the analysis's log_likelihood_function at a point you know, and check the priors."
             )
-        return state, History(), run_key, 0
+        return state, [], run_key, 0, 0.0
 
     def _resume(self) -> tuple | None:
-        """The ``(state, dead, run_key, iteration)`` of the checkpointed run, ``None`` if there is none."""
+        """The same of the checkpointed run, ``None`` if there is none."""
         path = self._nss_checkpoint_path
         if path is None or not path.exists():
             return None
         state, dead, run_key, iteration = _load_checkpoint(path)
         self.logger.info("Resuming NSS from iteration %d", iteration)
-        return state, dead, run_key, iteration
+        return state, dead, run_key, iteration, _load_seconds(path)
 
     def _has_converged(self, state) -> bool:
         remaining = kernel.remaining_log_evidence(state)
@@ -301,11 +300,11 @@ class NSS(NonLinearSearch):
             )
         return remaining < self.termination
 
-    def _checkpoint(self, state, dead, run_key, iteration) -> None:
+    def _checkpoint(self, state, dead, run_key, iteration, seconds) -> None:
         path = self._nss_checkpoint_path
         if path is None or self.checkpoint_interval is None:
             return
-        _save_checkpoint(path, state, dead, run_key, iteration)
+        _save_checkpoint(path, state, dead, run_key, iteration, seconds)
 
     def _quick_update_interval(self, analysis) -> float | None:
         """Iterations between quick updates, ``None`` if nothing of this fit is to be visualized."""
@@ -318,15 +317,13 @@ class NSS(NonLinearSearch):
         try:
             best = int(np.argmax(state.particles.loglikelihood))
             vector = np.asarray(state.particles.position[best]).tolist()
-            analysis.visualize(
-                paths=self.paths, instance=model.instance_from_vector(vector), during_analysis=True
-            )
+            analysis.visualize(paths=self.paths, instance=model.instance_from_vector(vector), during_analysis=True)
         except Exception as error:
             if repr(error) not in self._logged_quick_update_errors:
                 self._logged_quick_update_errors.add(repr(error))
                 self.logger.exception("A quick update failed; the fit goes on without this picture.")
 
-    def _internal_from(self, state, dead) -> _NSSInternal:
+    def _internal_from(self, state, dead, seconds) -> _NSSInternal:
         points = [info.particles for info in dead] + [jax.device_get(state.particles)]
         position, log_likelihood, birth = (
             np.concatenate([getattr(block, name) for block in points])
@@ -338,8 +335,8 @@ class NSS(NonLinearSearch):
             loglikelihoods=log_likelihood,
             log_weights=posterior.log_weights,
             logZs=posterior.log_evidences,
-            wall_time=dead.seconds,
-            sampling_time=dead.seconds,
+            wall_time=seconds,
+            sampling_time=seconds,
             evals=self.n_live + sum(int(info.update_info.sum()) for info in dead),
             ess=int(posterior.effective_sample_size),
             n_live=self.n_live,

@@ -1,0 +1,175 @@
+"""Each way to use the patch, in a real environment: installed, editable, copied, switched off, removed."""
+
+import base64
+import hashlib
+import importlib.metadata
+import json
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGE = Path("autofit/non_linear/search/nest/nss")
+
+PROBE = """
+import json, multiprocessing, sys
+
+def where_from():
+    import autofit as af
+    early = sorted({"jax", "blackjax", "autofit.non_linear.search.nest.nss"} & set(sys.modules))
+    return sys.modules[af.NSS.__module__].__file__, early
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print("\\n" + json.dumps([where_from(), pool.apply(where_from)]))
+"""
+
+CONTRACT = """
+import inspect, json, sys
+import autofit as af
+import jax.numpy as jnp
+from autofit.non_linear.search.capabilities import capabilities_from
+
+class Analysis(af.Analysis):
+    def log_likelihood_function(self, instance):
+        return -(instance.x ** 2)
+
+af.conf.instance.output_path = sys.argv[1]
+search = af.NSS(name="contract", n_live=30, num_delete=10, num_mcmc_steps=1)
+result = search.fit(model=af.Collection(x=af.UniformPrior(-1.0, 1.0)), analysis=Analysis(use_jax=True))
+parameters = inspect.signature(af.NSS.__init__).parameters.values()
+print("\\n" + json.dumps({
+    "arguments": [[p.name, str(p.default), str(p.kind)] for p in parameters],
+    "identifier fields": af.NSS.__identifier_fields__,
+    "capabilities": capabilities_from(af.NSS),
+    "output folder": str(search.paths.output_path),
+    "samples_info": sorted(result.samples.samples_info),
+    "class path": result.samples.samples_info["class_path"],
+    "points": len(result.samples),
+}))
+"""
+
+
+class Environment:
+    """A virtual environment with a copy of the installed host; everything else comes from this environment."""
+
+    def __init__(self, folder: Path):
+        venv.create(folder, with_pip=True)
+        self.folder = folder
+        self.python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        self.site_packages = Path(self.run("-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+        host = importlib.metadata.distribution("autofit")
+        for file in host.files:
+            if ".." not in file.parts:
+                target = self.site_packages / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file.locate(), target)
+        (self.site_packages / "zz_everything_else.pth").write_text(str(host.locate_file("")))
+
+    def run(self, *arguments, cwd=None, **variables) -> str:
+        import os
+
+        done = subprocess.run(
+            [self.python, *arguments],
+            cwd=cwd or self.folder,
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def pip(self, *arguments):
+        self.run("-m", "pip", *arguments, "--quiet")
+
+    def where_from(self, *arguments, **variables) -> set:
+        """The file ``af.NSS`` comes from in a process and in a child spawned by it."""
+        (self.folder / "probe.py").write_text(PROBE)
+        found = json.loads(self.run(*arguments, **variables).splitlines()[-1])
+        assert all(early == [] for _, early in found), "imported before af.NSS was touched"
+        return {Path(file) for file, _ in found}
+
+    def damaged_host_files(self) -> list:
+        """Files whose hash is not that of the host's RECORD."""
+        damaged = []
+        for file in importlib.metadata.distribution("autofit").files:
+            if file.hash and ".." not in file.parts:
+                digest = hashlib.new(file.hash.mode, (self.site_packages / file).read_bytes()).digest()
+                if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != file.hash.value:
+                    damaged.append(str(file))
+        return damaged
+
+    @property
+    def stock_file(self) -> Path:
+        return self.site_packages / PACKAGE / "search.py"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    environment = Environment(tmp_path_factory.mktemp("installed"))
+    environment.pip("install", "--no-deps", str(REPOSITORY))
+    return environment
+
+
+def test_installed_it_is_used_in_every_process_and_touches_no_file_of_the_host(installed):
+    ours = installed.site_packages / "autofit_nss_overlay" / "search.py"
+    assert installed.where_from("probe.py") == {ours}
+    assert installed.where_from("-m", "probe") == {ours}
+    assert ours.read_bytes() == (REPOSITORY / PACKAGE / "search.py").read_bytes()
+    assert installed.damaged_host_files() == []
+
+
+def test_it_can_be_switched_off_for_one_process(installed):
+    assert installed.where_from("probe.py", AUTOFIT_NSS="stock") == {installed.stock_file}
+
+
+def test_an_unknown_choice_is_an_error_when_the_search_is_used(installed):
+    assert installed.run("-c", "import autofit", AUTOFIT_NSS="sotck") == ""
+    with pytest.raises(AssertionError, match="AUTOFIT_NSS='sotck' is not a choice: set it to 'stock' or unset it"):
+        installed.run("-c", "import autofit; autofit.NSS", AUTOFIT_NSS="sotck")
+
+
+def test_the_host_s_contract_is_kept(installed, tmp_path):
+    def contract(**variables):
+        (installed.folder / "contract.py").write_text(CONTRACT)
+        return json.loads(installed.run("contract.py", str(tmp_path / "output"), **variables).splitlines()[-1])
+
+    ours = contract()
+    shutil.rmtree(tmp_path / "output")
+    assert ours == contract(AUTOFIT_NSS="stock")
+
+
+def test_uninstalled_the_host_is_as_it_was(tmp_path):
+    environment = Environment(tmp_path / "environment")
+    before = {path.relative_to(environment.site_packages) for path in environment.site_packages.iterdir()}
+    environment.pip("install", "--no-deps", str(REPOSITORY))
+    environment.pip("uninstall", "--yes", "autofit-nss")
+    after = {path.relative_to(environment.site_packages) for path in environment.site_packages.iterdir()}
+    assert after == before
+    assert environment.where_from("probe.py") == {environment.stock_file}
+    assert environment.damaged_host_files() == []
+
+
+def test_editable_it_is_the_checkout(tmp_path):
+    environment = Environment(tmp_path / "environment")
+    environment.pip("install", "--no-deps", "--editable", str(REPOSITORY))
+    assert environment.where_from("probe.py") == {REPOSITORY / PACKAGE / "search.py"}
+    assert environment.where_from("-m", "probe") == {REPOSITORY / PACKAGE / "search.py"}
+    assert environment.damaged_host_files() == []
+
+
+def test_copied_over_the_host_it_works_and_passes_its_tests_there(tmp_path):
+    environment = Environment(tmp_path / "environment")
+    for folder in ("autofit", "test_autofit", "docs"):
+        shutil.copytree(REPOSITORY / folder, environment.site_packages / folder, dirs_exist_ok=True)
+    assert environment.where_from("probe.py") == {environment.stock_file}
+    assert environment.stock_file.read_bytes() == (REPOSITORY / PACKAGE / "search.py").read_bytes()
+    tests = environment.site_packages / "test_autofit" / PACKAGE.relative_to("autofit")
+    passed = environment.run(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_checkpoint.py", "test_posterior.py", cwd=tests
+    )
+    assert " passed" in passed

@@ -1,0 +1,28 @@
+"""A user's script for the tests to kill: ``python killable_fit.py OUTPUT_FOLDER RESULT_FILE``."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from problems import two_modes
+
+import autofit as af
+
+
+def fit(output_path: Path, result: Path) -> None:
+    af.conf.instance.output_path = output_path
+    problem = two_modes()
+    search = af.NSS(name="killed", n_live=500, num_delete=10, num_mcmc_steps=5, checkpoint_interval=5)
+    samples = search.fit(model=problem.model, analysis=problem.analysis).samples
+    np.savez(
+        result,
+        positions=np.array(samples.parameter_lists),
+        log_likelihoods=np.array(samples.log_likelihood_list),
+        weights=np.array(samples.weight_list),
+        log_evidence=samples.log_evidence,
+        evaluations=samples.samples_info["total_samples"],
+    )
+
+
+if __name__ == "__main__":
+    fit(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,196 @@
+"""Bit for bit: against a plain loop over ``blackjax.nss``, and against itself after interruptions."""
+
+import logging
+
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from blackjax.ns.utils import finalise
+from problems import gaussian_in_a_box, three_priors, two_modes
+
+import autofit as af
+from autofit.non_linear.search.nest.nss import kernel
+from autofit.non_linear.search.nest.nss import search as search_module
+from autofit.non_linear.search.nest.nss.checkpoint import _load_checkpoint, _save_checkpoint
+
+INTERNAL = ("positions", "loglikelihoods", "log_weights", "logZs", "evals", "ess")
+
+
+def same_bytes(a, b):
+    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in leaves)
+
+
+def same_run(a, b):
+    return all(same_bytes(getattr(a, name), getattr(b, name)) for name in INTERNAL)
+
+
+def plain_blackjax(problem, settings, termination=-3.0):
+    """The loop of blackjax's own documentation, on the model's prior and likelihood as they stand."""
+    model, log_likelihood = problem.model, problem.log_likelihood
+    algorithm = blackjax.nss(
+        logprior_fn=lambda x: sum(model.log_prior_list_from_vector(x, xp=jnp)),
+        loglikelihood_fn=log_likelihood,
+        num_delete=settings["num_delete"],
+        num_inner_steps=settings["num_mcmc_steps"],
+    )
+
+    @jax.jit
+    def one_step(carry, _):
+        state, key = carry
+        key, subkey = jax.random.split(key, 2)
+        state, dead_point = algorithm.step(subkey, state)
+        return (state, key), dead_point
+
+    _, init_key, key = jax.random.split(jax.random.PRNGKey(42), 3)
+    positions = kernel.draw_from_prior(
+        init_key, settings["n_live"], model.prior_count, lambda u: model.vector_from_unit_vector(u, xp=jnp)
+    )
+    state, dead = jax.jit(algorithm.init)(positions), []
+    while not state.integrator.logZ_live - state.integrator.logZ < termination:
+        (state, key), info = one_step((state, key), None)
+        dead.append(info)
+    return finalise(state, dead)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: gaussian_in_a_box(3), two_modes, three_priors], ids=["box", "modes", "priors"]
+)
+def test_a_fit_is_blackjax_s_own_run(make):
+    problem = make()
+    settings = {**problem.settings, "n_live": 100}
+    expected = plain_blackjax(problem, settings)
+    found, _ = af.NSS(**settings)._fit(problem.model, problem.analysis)
+    assert same_bytes(found.positions, expected.particles.position)
+    assert same_bytes(found.loglikelihoods, expected.particles.loglikelihood)
+    info = expected.update_info
+    assert found.evals == 100 + int((info.num_expansions + info.num_shrink + 2).sum())
+
+
+def test_a_fit_is_the_research_package_s_own_run():
+    nss = pytest.importorskip("nss.ns", reason="the research package is not on PyPI")
+    problem, settings = gaussian_in_a_box(2), dict(n_live=100, num_delete=10, num_mcmc_steps=5)
+    model = problem.model
+    key, init_key, _ = jax.random.split(jax.random.PRNGKey(42), 3)
+    positions = kernel.draw_from_prior(init_key, 100, 2, lambda u: model.vector_from_unit_vector(u, xp=jnp))
+    final, _ = nss.run_nested_sampling(
+        jax.random.split(jax.random.PRNGKey(42), 3)[2],
+        loglikelihood_fn=problem.log_likelihood,
+        prior_logprob=lambda x: sum(model.log_prior_list_from_vector(x, xp=jnp)),
+        num_mcmc_steps=5,
+        initial_samples=positions,
+        num_delete=10,
+        termination=-3.0,
+    )
+    found, _ = af.NSS(**settings)._fit(model, problem.analysis)
+    assert same_bytes(found.positions, final.particles.position)
+
+
+@pytest.fixture(scope="module")
+def sampler_and_start():
+    problem = gaussian_in_a_box(3)
+    model = problem.model
+    sampler = kernel.nested_slice_sampler(
+        lambda x: sum(model.log_prior_list_from_vector(x, xp=jnp)), problem.log_likelihood, 10, 4
+    )
+    positions = kernel.draw_from_prior(
+        jax.random.PRNGKey(0), 80, 3, lambda u: model.vector_from_unit_vector(u, xp=jnp)
+    )
+    return sampler, (sampler.init(positions), jax.random.PRNGKey(1))
+
+
+def advance(sampler, carry, dead, iterations):
+    for _ in range(iterations):
+        carry, info = sampler.one_step(carry)
+        dead.append(jax.device_get(info))
+    return carry, dead
+
+
+def test_fifty_iterations_are_twenty_five_saved_loaded_and_twenty_five_more(sampler_and_start, tmp_path):
+    sampler, start = sampler_and_start
+    expected = advance(sampler, start, [], 50)
+
+    (state, key), dead = advance(sampler, start, [], 25)
+    _save_checkpoint(tmp_path / "c.pkl", state, dead, key, 25)
+    state, dead, key, iteration = _load_checkpoint(tmp_path / "c.pkl")
+    found = advance(sampler, (state, key), dead, 25)
+
+    assert iteration == 25
+    assert same_bytes(found, expected)
+
+
+def test_first_later_and_resumed_iterations_share_one_compilation(tmp_path):
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, fun_name="", **__: compiled.append(fun_name) if "jaxpr_trace" in event else None
+    )
+    problem = gaussian_in_a_box(2)
+    search = af.NSS(name="n", n_live=40, num_delete=10, num_mcmc_steps=2, checkpoint_interval=1)
+    search.paths.model = problem.model
+    search._fit(problem.model, problem.analysis)
+    assert compiled.count("one_step") == 1
+
+    sampler = kernel.nested_slice_sampler(lambda x: 0.0 * x.sum(), problem.log_likelihood, 10, 2)
+    carry, _ = sampler.one_step((sampler.init(jnp.ones((40, 2))), jax.random.PRNGKey(0)))
+    sampler.one_step(jax.device_get(carry))
+    assert compiled.count("one_step") == 2
+
+
+def test_chunks_change_nothing_but_memory():
+    problem, settings = gaussian_in_a_box(2), dict(n_live=70, num_delete=30, num_mcmc_steps=4)
+    whole, _ = af.NSS(**settings)._fit(problem.model, problem.analysis)
+    chunked, _ = af.NSS(chunk_size=8, **settings)._fit(problem.model, problem.analysis)
+    assert same_run(whole, chunked)
+
+
+def test_a_fit_interrupted_again_and_again_ends_with_the_same_bytes(monkeypatch, caplog):
+    """Each session is left at another iteration, between and on checkpoints."""
+    problem = two_modes()
+    settings = dict(n_live=100, num_delete=20, num_mcmc_steps=4)
+    expected, _ = af.NSS(**settings)._fit(problem.model, problem.analysis)
+
+    search = af.NSS(name="n", checkpoint_interval=4, **settings)
+    search.paths.model = problem.model
+    real_due = search_module._is_due
+    for leave_at in (2, 7, 8, 13, 21):
+
+        def due(iteration, interval, leave_at=leave_at):
+            if iteration == leave_at and interval != 4:
+                raise KeyboardInterrupt
+            return real_due(iteration, interval)
+
+        monkeypatch.setattr(search_module, "_is_due", due)
+        with pytest.raises(KeyboardInterrupt):
+            search._fit(problem.model, problem.analysis)
+    monkeypatch.setattr(search_module, "_is_due", real_due)
+
+    caplog.set_level(logging.INFO)
+    found, _ = search._fit(problem.model, problem.analysis)
+    assert "Resuming NSS from iteration 20" in caplog.text
+    assert same_run(found, expected)
+    assert found.wall_time > 0.0
+
+
+def test_a_crash_after_convergence_resumes_without_sampling_again(monkeypatch):
+    problem = gaussian_in_a_box(2)
+    settings = dict(n_live=60, num_delete=20, num_mcmc_steps=3)
+    expected, _ = af.NSS(**settings)._fit(problem.model, problem.analysis)
+
+    search = af.NSS(name="n", checkpoint_interval=1000, **settings)
+    perform_update = af.NSS.perform_update
+    monkeypatch.setattr(af.NSS, "perform_update", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        search.fit(model=problem.model, analysis=problem.analysis)
+    assert search.checkpoint_file.exists()
+
+    monkeypatch.setattr(af.NSS, "perform_update", perform_update)
+    real = kernel.nested_slice_sampler
+    monkeypatch.setattr(kernel, "nested_slice_sampler", lambda **k: real(**k)._replace(one_step=None, init=None))
+    again = af.NSS(name="n", checkpoint_interval=1000, **settings)
+    samples = again.fit(model=problem.model, analysis=problem.analysis).samples
+    assert same_bytes(np.array(samples.parameter_lists), expected.positions)
+    assert samples.samples_info["total_samples"] == expected.evals
+    assert samples.samples_info["time"] > 0.0
+    assert not again.checkpoint_file.exists()

@@ -1,0 +1,88 @@
+"""Evidence and posterior of problems with a known answer, over several seeds, in one go and after resuming."""
+
+import numpy as np
+import pytest
+from problems import gaussian_in_a_box, three_priors, two_modes
+
+from autofit.non_linear.search.nest.nss import search as search_module
+
+SEEDS = range(5)
+
+PROBLEMS = {
+    "Gaussian in a box, 2D": lambda: gaussian_in_a_box(2),
+    "Gaussian in a box, 6D": lambda: gaussian_in_a_box(6),
+    "two modes": two_modes,
+    "uniform, log-uniform and Gaussian prior": three_priors,
+}
+
+
+def in_one_go(problem, seed, _):
+    return problem.search(seed=seed)
+
+
+def resumed(problem, seed, monkeypatch):
+    """A search whose first session was left in the middle of the run."""
+    search = problem.search(seed=seed, name=f"seed_{seed}", checkpoint_interval=10)
+    search.paths.model = problem.model
+    with monkeypatch.context() as context:
+        context.setattr(search_module, "_is_due", leave_at_iteration(35))
+        with pytest.raises(KeyboardInterrupt):
+            search._fit(problem.model, problem.analysis)
+    assert search.checkpoint_file.exists()
+    return search
+
+
+def leave_at_iteration(last):
+    real = search_module._is_due
+
+    def due(iteration, interval):
+        if iteration == last:
+            raise KeyboardInterrupt
+        return real(iteration, interval)
+
+    return due
+
+
+def run(problem, search):
+    """The samples_info of a run, and its ``(n, n_dim)`` positions and ``(n,)`` weights."""
+    internal, _ = search._fit(problem.model, problem.analysis)
+    raw = search.raw_samples_from(problem.model, internal)
+    return raw.info, raw.parameters, raw.weights
+
+
+def z_scores(problem, info, positions, weights):
+    """Of the log evidence, and of mean and variance of each parameter."""
+    x = problem.compared(positions)
+    squared = (x - problem.mean) ** 2
+    mean, variance = (np.average(value, weights=weights, axis=0) for value in (x, squared))
+    spread = np.average((squared - variance) ** 2, weights=weights, axis=0)
+    return (
+        (info["log_evidence"] - problem.log_evidence) / info["log_evidence_error"],
+        (mean - problem.mean) * np.sqrt(info["ess"] / problem.variance),
+        (variance - problem.variance) * np.sqrt(info["ess"] / spread),
+    )
+
+
+@pytest.mark.parametrize("start", [in_one_go, resumed])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_evidence_and_moments(name, start, monkeypatch):
+    problem = PROBLEMS[name]()
+    seeds = SEEDS if start is in_one_go else SEEDS[:2]
+    scores = [z_scores(problem, *run(problem, start(problem, seed, monkeypatch))) for seed in seeds]
+    evidence, means, variances = map(np.array, zip(*scores, strict=True))
+
+    assert np.max(np.abs(evidence)) < 4.0
+    assert abs(evidence.mean()) * np.sqrt(len(seeds)) < 4.0
+    assert np.max(np.abs(means)) < 4.5
+    assert np.max(np.abs(variances)) < 4.5
+
+
+def test_modes_share_the_posterior_as_they_share_the_evidence():
+    """Live points wander between modes, so the error of a share is taken from its scatter over seeds."""
+    problem = two_modes()
+    shares = []
+    for seed in SEEDS:
+        _, positions, weights = run(problem, problem.search(seed=seed))
+        shares.append(weights[positions[:, 0] > 0.0].sum())
+    assert abs(np.mean(shares) - 0.7) < 4.0 * np.std(shares, ddof=1) / np.sqrt(len(shares))
+    assert np.std(shares, ddof=1) < 0.15
