@@ -24,9 +24,8 @@ COMPARED = ("positions", "log_likelihoods", "weights", "log_evidence")
 
 def fit(folder: Path, exit_at_update: int | None) -> None:
     """What a user's script does: set up, fit, use the result."""
-    from profile_1d import Analysis, Visualizer, noisy_profile, profile_model
-
     import autofit as af
+    from profile_1d import Analysis, Visualizer, noisy_profile, profile_model
 
     class LeavingVisualizer(Visualizer):
         @staticmethod

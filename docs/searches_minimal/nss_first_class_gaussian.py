@@ -12,11 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import autofit as af
 import jax.numpy as jnp
 import numpy as np
 from profile_1d import Analysis, noisy_profile, profile_model
-
-import autofit as af
 
 
 class TimedNSS(af.NSS):

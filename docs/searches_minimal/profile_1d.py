@@ -2,11 +2,10 @@
 
 import logging
 
+import autofit as af
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
-
-import autofit as af
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from autofit import exc
 from autofit.non_linear.checkpoint import NativeFileCheckpointer
 from autofit.non_linear.objective import SCALAR
 from autofit.non_linear.samples.adapter import RawSamples
+from autofit.non_linear.search import capabilities as cap
 from autofit.non_linear.search.abstract_search import NonLinearSearch
 from autofit.non_linear.search.posterior_kind import WEIGHTED
 from autofit.non_linear.search.seed import child_seed
-
-from autofit import exc
-from autofit.non_linear.search import capabilities as cap
 
 from .posterior import posterior_from
 from .samples import NSSamples

@@ -2,9 +2,8 @@ import logging
 import sys
 from pathlib import Path
 
-import pytest
-
 import autofit as af
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 logging.getLogger("jax").setLevel(logging.ERROR)

@@ -3,10 +3,9 @@
 import sys
 from pathlib import Path
 
+import autofit as af
 import numpy as np
 from problems import two_modes
-
-import autofit as af
 
 
 def fit(output_path: Path, result: Path) -> None:

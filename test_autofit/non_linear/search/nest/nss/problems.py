@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import autofit as af
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
-
-import autofit as af
 
 
 class VectorAnalysis(af.Analysis):

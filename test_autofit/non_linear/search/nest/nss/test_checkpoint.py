@@ -7,12 +7,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
+from autofit.non_linear.search.nest.nss import checkpoint
+from autofit.non_linear.search.nest.nss.checkpoint import _load_checkpoint, _load_seconds, _save_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
-
-from autofit.non_linear.search.nest.nss import checkpoint
-from autofit.non_linear.search.nest.nss.checkpoint import _load_checkpoint, _load_seconds, _save_checkpoint
 
 DTYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"]
 

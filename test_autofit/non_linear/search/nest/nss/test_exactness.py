@@ -2,18 +2,17 @@
 
 import logging
 
+import autofit as af
 import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from blackjax.ns.utils import finalise
-from problems import gaussian_in_a_box, three_priors, two_modes
-
-import autofit as af
 from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss import search as search_module
 from autofit.non_linear.search.nest.nss.checkpoint import _load_checkpoint, _save_checkpoint
+from blackjax.ns.utils import finalise
+from problems import gaussian_in_a_box, three_priors, two_modes
 
 INTERNAL = ("positions", "loglikelihoods", "log_weights", "logZs", "evals", "ess")
 

@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from autofit.non_linear.search.nest.nss import posterior
 from blackjax.ns import utils as blackjax_utils
 from blackjax.ns.base import NSInfo, StateWithLogLikelihood
-
-from autofit.non_linear.search.nest.nss import posterior
 
 
 def run_of_points(rng, n_live=60, num_delete=7, iterations=40, plateau=False):

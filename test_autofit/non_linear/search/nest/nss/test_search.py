@@ -5,18 +5,17 @@ import json
 import logging
 import pickle
 
+import autofit as af
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from autofit import exc
 from autofit.aggregator.aggregator import Aggregator
 from autofit.non_linear.checkpoint import Checkpointer
-from problems import Problem, VectorAnalysis, box, gaussian_in_a_box
-
-import autofit as af
-from autofit import exc
 from autofit.non_linear.search import capabilities, registry
 from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss import search as search_module
+from problems import Problem, VectorAnalysis, box, gaussian_in_a_box
 
 QUICK = dict(n_live=60, num_delete=20, num_mcmc_steps=3)
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from problems import gaussian_in_a_box, three_priors, two_modes
-
 from autofit.non_linear.search.nest.nss import search as search_module
+from problems import gaussian_in_a_box, three_priors, two_modes
 
 SEEDS = range(5)
 
