@@ -81,7 +81,7 @@ def nested_slice_sampler(
         state, rng_key = carry
         rng_key, step_key = jax.random.split(rng_key)
         state, info = algorithm.step(step_key, state)
-        return (state, rng_key), NSInfo(info.particles, _evaluations(info.update_info))
+        return (state, rng_key), without_diagnostics(info)
 
     return NestedSliceSampler(init, one_step)
 
@@ -137,9 +137,13 @@ def prior_volume_is_lost(state: AdaptiveNSState) -> bool:
     return bool((log_likelihood.min() == best) & (state.integrator.logZ_live == best))
 
 
-def _evaluations(info) -> jax.Array:
-    """Likelihood evaluations of each chain: a slice looks at both bracket ends, each expansion and each shrink."""
-    return (info.num_expansions + info.num_shrink + 2).sum(axis=-1)
+def without_diagnostics(dead: NSInfo) -> NSInfo:
+    """
+    The dead points with the number of likelihood evaluations of each chain, ``(num_delete,)`` int, as their only
+    ``update_info``: a slice evaluates both ends of its bracket, each expansion and each shrink.
+    """
+    info = dead.update_info
+    return NSInfo(dead.particles, (info.num_expansions + info.num_shrink + 2).sum(axis=-1))
 
 
 def _strongly_typed(tree):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import numbers
 import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from autofit import exc
@@ -26,14 +28,60 @@ try:
     import jax
     import jax.numpy as jnp
 
-    from . import kernel
-    from .checkpoint import _load_checkpoint, _load_seconds, _save_checkpoint
-except ImportError as error:  # jax and blackjax are optional dependencies of the host
-    kernel = _load_checkpoint = _load_seconds = _save_checkpoint = None
+    from . import checkpoint, kernel
+    from .checkpoint import CheckpointError, DamagedCheckpointError, History, _load_checkpoint, _save_checkpoint
+    from .fingerprint import differences, fingerprint_of
+    from .interrupt import Interruptions
+    from .lock import FolderInUseError, only_process
+except ImportError as error:  # jax, blackjax and filelock are no dependencies of the host
+    kernel = _load_checkpoint = _save_checkpoint = None
     _import_error = error
 
 if TYPE_CHECKING:
     from autofit.database.sqlalchemy_ import sa
+
+
+class Run(NamedTuple):
+    """
+    Where a run stands after an iteration.
+
+    Attributes
+    ----------
+    state
+        The sampler's state, with its live points.
+    dead
+        The dead points, one ``NSInfo`` of NumPy arrays per iteration.
+    run_key
+        The key of the next iteration.
+    iteration
+        How many iterations are done.
+    seconds
+        The wall-clock time they took, over all sessions.
+    fingerprint
+        What makes the run the run it is.
+    """
+
+    state: Any
+    dead: list
+    run_key: Any
+    iteration: int
+    seconds: float
+    fingerprint: dict
+
+    def after(self, state, dead, run_key, seconds) -> Run:
+        """The run one iteration on. Its arrays are fetched from the device now, while nothing keeps it busy."""
+        jax.device_get((state, run_key))
+        self.dead.append(jax.device_get(dead))
+        return self._replace(state=state, run_key=run_key, iteration=self.iteration + 1, seconds=seconds)
+
+
+class _ResumeState(NativeFileCheckpointer):
+    """The checkpoint as the host knows it: what it looks for, and what it discards when the results are on disk."""
+
+    def discard(self, paths) -> None:
+        path = self.path(paths)
+        if path is not None:
+            checkpoint.discard(path)
 
 
 @dataclass
@@ -127,7 +175,7 @@ class NSS(NonLinearSearch):
     objective_target = cap.ObjectiveTarget(cap.ObjectiveQuantity.LOG_LIKELIHOOD, cap.CoordinateSpace.PHYSICAL)
     # Finite, unlike -inf: a whole shell of invalid points then has an evidence that arithmetic can use.
     invalid_value = -1e30
-    resume_state = NativeFileCheckpointer("nss_checkpoint.pkl", loader=_load_checkpoint)
+    resume_state = _ResumeState("nss_checkpoint.pkl", loader=_load_checkpoint)
 
     __identifier_fields__ = ("n_live", "num_mcmc_steps", "num_delete", "termination", "seed")
 
@@ -152,7 +200,7 @@ class NSS(NonLinearSearch):
     ):
         if kernel is None:
             raise ImportError(
-                f"af.NSS needs jax and blackjax: pip install 'blackjax>=1.7.1' ({_import_error})"
+                f"af.NSS needs jax, blackjax and filelock: pip install 'blackjax>=1.7.1' filelock ({_import_error})"
             ) from _import_error
 
         _check_count("n_live", n_live, minimum=2)
@@ -188,9 +236,21 @@ class NSS(NonLinearSearch):
         self.termination = termination
         self.checkpoint_interval = checkpoint_interval
         self._logged_quick_update_errors = set()
+        self._checkpoints_fail = False
+        self._holds_folder = False
 
         if number_of_cores > 1:
             self.logger.warning("number_of_cores=%d is ignored: JAX decides what af.NSS runs on.", number_of_cores)
+
+    def fit(self, model, analysis, info=None):
+        """Fit ``model`` with ``analysis``, as every search does; no other process may do so in the same folder."""
+        with ExitStack() as self._until_the_fit_ends:
+            return super().fit(model=model, analysis=analysis, info=info)
+
+    def pre_fit_output(self, analysis, model, info=None) -> None:
+        """Take the folder before anything is written to it."""
+        self._until_the_fit_ends.enter_context(self._only_process_in_folder())
+        super().pre_fit_output(analysis=analysis, model=model, info=info)
 
     def _fit(self, model, analysis) -> tuple[_NSSInternal, Any]:
         """
@@ -211,23 +271,26 @@ class NSS(NonLinearSearch):
             chunk_size=self.chunk_size,
         )
         quick_update_interval = self._quick_update_interval(analysis)
-        state, dead, run_key, iteration, seconds = self._resume() or self._start(sampler, model)
 
-        started = time.perf_counter() - seconds
-        while not self._has_converged(state):
-            (state, run_key), info = sampler.one_step((state, run_key))
-            dead.append(jax.device_get(info))
-            iteration += 1
+        with self._only_process_in_folder(), Interruptions(self.logger) as interruptions:
+            run = self._resume(sampler, model) or self._start(sampler, model)
+            started = time.perf_counter() - run.seconds
 
-            if _is_due(iteration, self.checkpoint_interval):
-                self._checkpoint(state, dead, run_key, iteration, time.perf_counter() - started)
-            if _is_due(iteration, quick_update_interval):
-                self._fire_quick_update(state, model, analysis)
+            while not self._has_converged(run.state):
+                (state, run_key), dead = interruptions.call(
+                    sampler.one_step, (run.state, run.run_key), save=partial(self._checkpoint_and_leave, run)
+                )
+                run = run.after(state, dead, run_key, time.perf_counter() - started)
 
-        seconds = time.perf_counter() - started
-        self._checkpoint(state, dead, run_key, iteration, seconds)
-        self.logger.info("NSS converged after %d iterations, %.1f s.", iteration, seconds)
-        return self._internal_from(state, dead, seconds), fitness
+                if _is_due(run.iteration, self.checkpoint_interval):
+                    self._checkpoint(run)
+                if _is_due(run.iteration, quick_update_interval):
+                    with interruptions.answered_by(partial(self._checkpoint_and_leave, run)):
+                        self._fire_quick_update(run.state, model, analysis)
+
+            self._checkpoint(run)
+        self.logger.info("NSS converged after %d iterations, %.1f s.", run.iteration, run.seconds)
+        return self._internal_from(run), fitness
 
     def fitness_overrides(self, analysis) -> dict:
         """The host's per-evaluation quick updates are off: ``_fit`` makes its own, between iterations."""
@@ -251,8 +314,21 @@ class NSS(NonLinearSearch):
     def _nss_checkpoint_path(self) -> Path | None:
         return self.checkpoint_file
 
-    def _start(self, sampler, model) -> tuple:
-        """The ``(state, dead, run_key, iteration, seconds)`` of a new run."""
+    @contextmanager
+    def _only_process_in_folder(self):
+        if self._holds_folder or self.paths.is_complete or self.checkpoint_file is None:
+            yield
+            return
+        try:
+            with only_process(self.checkpoint_file.with_suffix(".lock"), self.logger):
+                self._holds_folder = True
+                yield
+        except FolderInUseError as error:
+            raise exc.SearchException(str(error)) from error
+        finally:
+            self._holds_folder = False
+
+    def _start(self, sampler, model) -> Run:
         _, init_key, run_key = jax.random.split(jax.random.PRNGKey(self.backend_seed), 3)
         positions = kernel.draw_from_prior(
             init_key, self.n_live, model.prior_count, lambda unit: model.vector_from_unit_vector(unit, xp=jnp)
@@ -272,16 +348,71 @@ class NSS(NonLinearSearch):
                 "NaN, infinite, above the magnitude ceiling or ruled out by an assertion on the model. Evaluate "
                 "the analysis's log_likelihood_function at a point you know, and check the priors."
             )
-        return state, [], run_key, 0, 0.0
+        return Run(state, self._history(), run_key, 0, 0.0, fingerprint_of(self, model))
 
-    def _resume(self) -> tuple | None:
-        """The same of the checkpointed run, ``None`` if there is none."""
+    def _resume(self, sampler, model) -> Run | None:
+        """The checkpointed run, ``None`` if there is none. One that is not this run is refused, and stays."""
         path = self._nss_checkpoint_path
         if path is None or not path.exists():
             return None
-        state, dead, run_key, iteration = _load_checkpoint(path)
+        try:
+            state, dead, run_key, iteration = self._load_newest_whole(path)
+            notes = checkpoint.load_notes(path)
+            fingerprint = fingerprint_of(self, model)
+            self._check_fingerprint(notes.get("fingerprint", {}), fingerprint)
+            self._check_live_points(sampler, model, state)
+        except CheckpointError as error:
+            raise exc.SearchException(
+                f"{error} Nothing was changed. Restore what differs, or move {path.parent / path.stem}.* away to "
+                "start anew, or give this fit another name."
+            ) from error
+        if not isinstance(dead, History):
+            dead = self._history(map(kernel.without_diagnostics, dead))
         self.logger.info("Resuming NSS from iteration %d", iteration)
-        return state, dead, run_key, iteration, _load_seconds(path)
+        return Run(state, dead, run_key, iteration, notes.get("seconds", 0.0), fingerprint)
+
+    def _load_newest_whole(self, path) -> tuple:
+        try:
+            return _load_checkpoint(path)
+        except DamagedCheckpointError as damage:
+            try:
+                kept = checkpoint.restore_previous(path)
+            except CheckpointError as error:
+                raise CheckpointError(f"{damage} {error}") from damage
+            self.logger.warning("%s It is kept as %s; the run goes on from the one before it.", damage, kept.name)
+            return _load_checkpoint(path)
+
+    def _check_fingerprint(self, saved: dict, current: dict) -> None:
+        different_run, remarkable = differences(saved, current)
+        if different_run:
+            raise CheckpointError(f"The checkpoint is of another run: {'; '.join(different_run)}.")
+        if remarkable:
+            self.logger.warning("Since the checkpoint, %s. The run goes on.", "; ".join(remarkable))
+
+    def _check_live_points(self, sampler, model, state) -> None:
+        """Evaluate the live points again: another value tells of other data, or of another likelihood or prior."""
+        position = np.asarray(state.particles.position)
+        expected = (self.n_live, model.prior_count), jnp.result_type(float)
+        if (position.shape, position.dtype) != expected:
+            raise CheckpointError(
+                f"The checkpoint has live points of shape {position.shape} and type {position.dtype}; this fit needs "
+                f"{expected[0]} and {expected[1]}."
+            )
+        now = jax.device_get(sampler.init(position).particles)
+        tolerance = math.sqrt(np.finfo(position.dtype).eps)
+        for name, meaning in (("loglikelihood", "log likelihood"), ("logdensity", "log prior")):
+            before, after = (np.asarray(getattr(points, name)) for points in (state.particles, now))
+            differs = ~np.isclose(before, after, rtol=tolerance, atol=tolerance)
+            if np.any(differs):
+                worst = np.flatnonzero(differs)[0]
+                raise CheckpointError(
+                    f"The {meaning} of a checkpointed live point was {before[worst]:.10g} and is {after[worst]:.10g} "
+                    "now: the data, the analysis or the model changed since the checkpoint."
+                )
+
+    def _history(self, dead=()) -> list:
+        path = self._nss_checkpoint_path
+        return list(dead) if path is None else History(checkpoint.history_path(path), dead)
 
     def _has_converged(self, state) -> bool:
         remaining = kernel.remaining_log_evidence(state)
@@ -299,11 +430,32 @@ class NSS(NonLinearSearch):
             )
         return remaining < self.termination
 
-    def _checkpoint(self, state, dead, run_key, iteration, seconds) -> None:
-        path = self._nss_checkpoint_path
-        if path is None or self.checkpoint_interval is None:
+    def _checkpoint(self, run: Run) -> None:
+        """Write a checkpoint. A failure is logged once until a later one succeeds, and never stops the fit."""
+        if self.checkpoint_interval is None or self._nss_checkpoint_path is None:
             return
-        _save_checkpoint(path, state, dead, run_key, iteration, seconds)
+        notes = {"seconds": run.seconds, "fingerprint": run.fingerprint}
+        try:
+            _save_checkpoint(self._nss_checkpoint_path, run.state, run.dead, run.run_key, run.iteration, notes)
+        except OSError as error:
+            if not self._checkpoints_fail:
+                self.logger.error(
+                    "The checkpoint of iteration %d could not be written (%s). The one before it is still valid; "
+                    "sampling goes on, and the next checkpoint is tried in its turn.",
+                    run.iteration,
+                    error,
+                )
+            self._checkpoints_fail = True
+            return
+        if self._checkpoints_fail:
+            self.logger.info("The checkpoint of iteration %d is written; the trouble is over.", run.iteration)
+        self._checkpoints_fail = False
+
+    def _checkpoint_and_leave(self, run: Run) -> None:
+        self._checkpoint(run)
+        self.logger.info(
+            "NSS stops after iteration %d; the same script goes on from the last checkpoint.", run.iteration
+        )
 
     def _quick_update_interval(self, analysis) -> float | None:
         """Iterations between quick updates, ``None`` if nothing of this fit is to be visualized."""
@@ -322,8 +474,8 @@ class NSS(NonLinearSearch):
                 self._logged_quick_update_errors.add(repr(error))
                 self.logger.exception("A quick update failed; the fit goes on without this picture.")
 
-    def _internal_from(self, state, dead, seconds) -> _NSSInternal:
-        points = [info.particles for info in dead] + [jax.device_get(state.particles)]
+    def _internal_from(self, run: Run) -> _NSSInternal:
+        points = [dead.particles for dead in run.dead] + [jax.device_get(run.state.particles)]
         position, log_likelihood, birth = (
             np.concatenate([getattr(block, name) for block in points])
             for name in ("position", "loglikelihood", "loglikelihood_birth")
@@ -334,9 +486,9 @@ class NSS(NonLinearSearch):
             loglikelihoods=log_likelihood,
             log_weights=posterior.log_weights,
             logZs=posterior.log_evidences,
-            wall_time=seconds,
-            sampling_time=seconds,
-            evals=self.n_live + sum(int(info.update_info.sum()) for info in dead),
+            wall_time=run.seconds,
+            sampling_time=run.seconds,
+            evals=self.n_live + sum(int(dead.update_info.sum()) for dead in run.dead),
             ess=int(posterior.effective_sample_size),
             n_live=self.n_live,
             num_mcmc_steps=self.num_mcmc_steps,

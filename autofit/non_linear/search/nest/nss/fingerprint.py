@@ -1,0 +1,58 @@
+"""What makes a run the run it is, and what differs between the one that was checkpointed and the one that resumes."""
+
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from autofit.mapper.identifier import Identifier
+
+#: Another value of these is another run; another value of the rest of a fingerprint is worth a warning.
+MUST_MATCH = ("settings", "parameters", "model", "precision")
+
+
+def fingerprint_of(search: Any, model: Any) -> dict[str, Any]:
+    """
+    The settings of ``search`` that change its samples, the parameters and priors of ``model``, the precision, the
+    versions of the libraries and the device, as strings, numbers, lists and dicts.
+    """
+    settings = {name: getattr(search, name) for name in search.__identifier_fields__}
+    device = jax.devices()[0]
+    return {
+        "settings": {**settings, "seed": search.backend_seed},
+        "parameters": [
+            f"{'.'.join(map(str, model.path_for_prior(prior)))}: {type(prior).__name__}({prior.parameter_string})"
+            for prior in (named.prior for named in model.prior_tuples_ordered_by_id)
+        ],
+        "model": str(Identifier(model)),
+        "precision": str(jnp.result_type(float)),
+        "versions": {name: version(name) for name in ("autofit", "blackjax", "jax")},
+        "device": f"{device.platform}, {device.device_kind}",
+    }
+
+
+def differences(saved: dict[str, Any], current: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """
+    What differs between two fingerprints, as sentences: first what makes them different runs, then the rest.
+
+    What ``saved`` does not record differs in nothing.
+    """
+    different_run, remarkable = [], []
+    for name in current:
+        found = _differences(name, saved.get(name, current[name]), current[name])
+        (different_run if name in MUST_MATCH else remarkable).extend(found)
+    return different_run, remarkable
+
+
+def _differences(name: str, saved: Any, current: Any) -> list[str]:
+    if saved == current:
+        return []
+    if isinstance(current, dict):
+        return [line for key in current for line in _differences(key, saved.get(key), current[key])]
+    if isinstance(current, list):
+        gone = [entry for entry in saved if entry not in current]
+        new = [entry for entry in current if entry not in saved]
+        if not gone and not new:
+            return [f"the {name} were in the order {', '.join(saved)}"]
+        return [f"the {name} had {', '.join(gone) or 'nothing more'} and have {', '.join(new) or 'nothing more'}"]
+    return [f"{name} was {saved} and is {current}"]

@@ -1,0 +1,45 @@
+"""A user's script for the tests to stop: ``python stalling_fit.py FOLDER [stalling] [slow_disk]``."""
+
+import sys
+import time
+from pathlib import Path
+
+import autofit as af
+import jax
+import jax.numpy as jnp
+import numpy as np
+from autofit.non_linear.search.nest.nss import search as search_module
+from problems import Problem, box
+
+folder, options = Path(sys.argv[1]), sys.argv[2:]
+evaluations = 0
+
+
+def stall(x):
+    """Counts evaluations on the host and, if asked to, lets one of them take two minutes."""
+    global evaluations
+    evaluations += 1
+    if "stalling" in options and evaluations == 3000:
+        (folder / "stalled").touch()
+        time.sleep(120.0)
+    return np.zeros_like(x)
+
+
+def log_likelihood(x):
+    host = jax.pure_callback(stall, jax.ShapeDtypeStruct((), x.dtype), x[0], vmap_method="sequential")
+    return -0.5 * jnp.sum((x / 0.4) ** 2) + host
+
+
+if __name__ == "__main__":
+    if "slow_disk" in options:
+        search_module._save_checkpoint = lambda *_: time.sleep(60.0)
+    af.conf.instance.output_path = folder / "output"
+    problem = Problem(box(2), log_likelihood)
+    search = af.NSS(name="stalling", n_live=50, num_delete=10, num_mcmc_steps=3, checkpoint_interval=100_000)
+    samples = search.fit(model=problem.model, analysis=problem.analysis).samples
+    np.savez(
+        folder / "result.npz",
+        positions=np.array(samples.parameter_lists),
+        weights=np.array(samples.weight_list),
+        evaluations=samples.samples_info["total_samples"],
+    )
