@@ -117,6 +117,17 @@ def test_a_history_comes_back_whole_and_goes_on(path):
     assert_same(list(_load_checkpoint(path)[1]), [block(i) for i in range(12)])
 
 
+@given(blocks=st.lists(pytrees, min_size=1, max_size=4), repeat=st.integers(1, 3))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+def test_blocks_of_any_kind_come_back(tmp_path, blocks, repeat):
+    path = tmp_path / "nss_checkpoint.pkl"
+    history = History(history_path(path))
+    for block in blocks:
+        history.extend([block] * repeat)
+        _save_checkpoint(path, {}, history, np.zeros(2, "u4"), len(history))
+    assert_same(list(_load_checkpoint(path)[1]), list(history))
+
+
 def test_a_checkpoint_writes_what_is_new_and_not_what_was_there(path):
     history = grow(path, History(history_path(path)), 10)
     written = []
@@ -360,7 +371,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run_it(path, tmp_p
 
 def test_a_history_that_would_run_code_is_refused(saved, tmp_path):
     marker = tmp_path / "executed"
-    payload = pickle.dumps([Gadget(os.system, f"touch {marker}")])
+    payload = pickle.dumps({"blocks": [Gadget(os.system, f"touch {marker}")]})
     digest = hashlib.sha256(bytes(32) + payload).digest()
     content = struct.pack("<Q32s", len(payload), digest) + payload
     history_path(saved).write_bytes(content)
