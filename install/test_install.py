@@ -4,6 +4,8 @@ import base64
 import hashlib
 import importlib.metadata
 import json
+import math
+import os
 import shutil
 import subprocess
 import sys
@@ -54,6 +56,30 @@ print("\\n" + json.dumps({
 """
 
 
+INTERRUPTED = """
+import sys
+import autofit as af
+import jax.numpy as jnp
+
+class Visualizer(af.Visualizer):
+    @staticmethod
+    def visualize(analysis, paths, instance, during_analysis):
+        if sys.argv[2:] == ["leave"]:
+            sys.exit(5)
+
+class Analysis(af.Analysis):
+    Visualizer = Visualizer
+
+    def log_likelihood_function(self, instance):
+        return -50.0 * instance.x ** 2
+
+af.conf.instance.output_path = sys.argv[1]
+search = af.NSS(name="n", n_live=60, num_delete=10, checkpoint_interval=8, iterations_per_quick_update=10)
+samples = search.fit(model=af.Collection(x=af.UniformPrior(-1.0, 1.0)), analysis=Analysis(use_jax=True)).samples
+print("\\n", samples.log_evidence, samples.log_evidence_error)
+"""
+
+
 class Environment:
     """A virtual environment with a copy of the installed host; everything else comes from this environment."""
 
@@ -70,9 +96,7 @@ class Environment:
                 shutil.copy(file.locate(), target)
         (self.site_packages / "zz_everything_else.pth").write_text(str(host.locate_file("")))
 
-    def run(self, *arguments, cwd=None, **variables) -> str:
-        import os
-
+    def run(self, *arguments, cwd=None, status=0, **variables) -> str:
         done = subprocess.run(
             [self.python, *arguments],
             cwd=cwd or self.folder,
@@ -80,7 +104,7 @@ class Environment:
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
 
     def pip(self, *arguments):
@@ -141,6 +165,22 @@ def test_the_host_s_contract_is_kept(installed, tmp_path):
     ours = contract()
     shutil.rmtree(tmp_path / "output")
     assert ours == contract(AUTOFIT_NSS="stock")
+
+
+def test_a_fit_begun_with_the_host_s_own_class_goes_on_with_ours(installed, tmp_path):
+    (installed.folder / "interrupted.py").write_text(INTERRUPTED)
+    output = str(tmp_path / "output")
+    installed.run("interrupted.py", output, "leave", status=5, AUTOFIT_NSS="stock")
+    log = installed.run("interrupted.py", output)
+    assert "Resuming NSS from iteration 8" in log
+    log_evidence, error = map(float, log.splitlines()[-1].split())
+    assert abs(log_evidence - math.log(math.sqrt(math.pi / 50.0) / 2.0)) < 4.0 * error
+
+
+def test_without_jax_or_blackjax_the_error_says_what_to_install(installed):
+    missing = "import sys; sys.modules['blackjax'] = None; import autofit as af; af.NSS()"
+    with pytest.raises(AssertionError, match=r"ImportError: .*pip install 'blackjax>=1.7.1' filelock"):
+        installed.run("-c", missing)
 
 
 def test_uninstalled_the_host_is_as_it_was(tmp_path):

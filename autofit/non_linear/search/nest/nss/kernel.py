@@ -2,20 +2,31 @@
 
 Nothing here knows models, paths or files; log prior and log likelihood come in as traceable functions of one
 parameter vector.
+
+The sampler is blackjax's, but for the update that replaces dead points. blackjax moves its chains in lockstep: for
+every slice, all wait for the slowest to step out left, then right, then shrink, and the likelihood is compiled at
+five places. Here each chain is a small state machine that stands wherever its own slice stands, and one tick
+evaluates the likelihood once for every lane. Each chain draws the same random numbers from the same keys as in
+blackjax, so the points are the same to the last bit. The phases and their names are those of Neal (2003, Annals of
+Statistics 31, 705).
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import blackjax
 import jax
 import jax.numpy as jnp
 from blackjax.ns.adaptive import AdaptiveNSState
 from blackjax.ns.adaptive import init as adaptive_init
-from blackjax.ns.base import NSInfo, init_state_strategy
-from blackjax.ns.from_mcmc import update_with_mcmc_take_last
-from blackjax.ns.nss import live_covariance_factor
+from blackjax.ns.base import NSInfo, StateWithLogLikelihood, init_state_strategy
+from blackjax.ns.nss import live_covariance_factor, sample_direction_from_covariance_factor
+from blackjax.types import ArrayTree
+
+MAX_EXPANSIONS = 10
+MAX_SHRINKAGE = 100
+STEP_OUT_LEFT, STEP_OUT_RIGHT, SHRINK = range(3)
 
 
 class NestedSliceSampler(NamedTuple):
@@ -27,13 +38,86 @@ class NestedSliceSampler(NamedTuple):
     init
         ``init(positions) -> state``: the state of a run from ``(n_live, n_dim)`` draws from the prior.
     one_step
-        ``one_step((state, rng_key)) -> ((state, rng_key), dead)``: one iteration, ``num_delete`` deaths. ``dead``
-        is an ``NSInfo`` whose ``update_info`` is the number of likelihood evaluations of each chain,
-        ``(num_delete,)`` int.
+        ``one_step((state, rng_key)) -> ((state, rng_key), dead)``: one iteration, ``num_delete`` deaths. ``dead`` is
+        an ``NSInfo`` whose ``update_info`` is the number of likelihood evaluations of each chain, ``(num_delete,)``
+        int.
     """
 
     init: Callable
     one_step: Callable
+
+
+class Slice(NamedTuple):
+    """
+    Everything random that a slice needs before its first evaluation.
+
+    Attributes
+    ----------
+    direction
+        The line to sample on, a pytree like a position; the bracket is measured in its length.
+    log_u
+        The level of the slice, relative to the log density of the current point.
+    left
+        The left end of the first bracket, which has length 1 and holds the current point at 0.
+    steps_left, steps_right
+        How often the bracket may be expanded to each side.
+    shrink_key
+        Draws the points within the bracket.
+    """
+
+    direction: ArrayTree
+    log_u: jax.Array
+    left: jax.Array
+    steps_left: jax.Array
+    steps_right: jax.Array
+    shrink_key: jax.Array
+
+
+class ChainInfo(NamedTuple):
+    """What a chain did, as counts: likelihood evaluations, expansions, shrinks, and slices that moved it."""
+
+    evaluations: jax.Array
+    expansions: jax.Array
+    shrinks: jax.Array
+    accepted: jax.Array
+
+
+class Chain(NamedTuple):
+    """
+    Where a chain stands.
+
+    Attributes
+    ----------
+    particle
+        The current point.
+    slice
+        The slice in progress.
+    phase
+        ``STEP_OUT_LEFT``, ``STEP_OUT_RIGHT`` or ``SHRINK``.
+    left, right
+        The ends of the bracket.
+    level
+        The log density above which a point is in the slice.
+    steps
+        Expansions still allowed in this phase.
+    tries
+        Points tried within the bracket.
+    key
+        Draws the next of them.
+    info
+        What the chain has done so far.
+    """
+
+    particle: StateWithLogLikelihood
+    slice: Slice
+    phase: jax.Array
+    left: jax.Array
+    right: jax.Array
+    level: jax.Array
+    steps: jax.Array
+    tries: jax.Array
+    key: jax.Array
+    info: ChainInfo
 
 
 def nested_slice_sampler(
@@ -44,7 +128,7 @@ def nested_slice_sampler(
     chunk_size: int | None = None,
 ) -> NestedSliceSampler:
     """
-    Nested slice sampling (Yallup, Kroupa & Handley 2026, arXiv:2601.23252) as ``blackjax.nss`` does it.
+    Nested slice sampling (Yallup, Kroupa & Handley 2026, arXiv:2601.23252): ``blackjax.nss`` with the update above.
 
     Parameters
     ----------
@@ -55,20 +139,20 @@ def nested_slice_sampler(
     num_mcmc_steps
         Slices of each chain.
     chunk_size
-        The most likelihoods in memory at once; ``None`` for no bound.
+        The most likelihoods in memory at once; ``None`` for the default of the device.
     """
+    new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
+    new_particles = (
+        partial(jax.lax.map, new_particle, batch_size=chunk_size) if chunk_size else jax.vmap(new_particle)
+    )
     algorithm = blackjax.nss(
         logprior_fn=log_prior,
         loglikelihood_fn=log_likelihood,
         num_delete=num_delete,
         num_inner_steps=num_mcmc_steps,
-        update_strategy=partial(update_in_chunks, chunk_size=chunk_size)
-        if chunk_size
-        else update_with_mcmc_take_last,
-    )
-    new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
-    new_particles = (
-        partial(jax.lax.map, new_particle, batch_size=chunk_size) if chunk_size else jax.vmap(new_particle)
+        max_steps=MAX_EXPANSIONS,
+        max_shrinkage=MAX_SHRINKAGE,
+        update_strategy=single_evaluation_update(new_particle, num_lanes(num_delete, chunk_size)),
     )
 
     @jax.jit
@@ -86,34 +170,189 @@ def nested_slice_sampler(
     return NestedSliceSampler(init, one_step)
 
 
-def update_in_chunks(constrained_step: Callable, num_mcmc_steps: int, num_delete: int, chunk_size: int) -> Callable:
+def num_lanes(num_delete: int, chunk_size: int | None) -> int:
+    """How many chains move at once: ``chunk_size``, or by default all of them."""
+    return min(chunk_size or num_delete, num_delete)
+
+
+def single_evaluation_update(new_particle: Callable, lanes: int) -> Callable:
     """
-    An ``update_strategy`` for ``blackjax.nss``: ``update_with_mcmc_take_last`` with the same keys, but with no
-    more than ``chunk_size`` chains in memory at once.
+    An ``update_strategy`` for ``blackjax.nss`` that evaluates the likelihood once per lane and tick.
+
+    With fewer lanes than chains, a lane that finishes its chain takes the next one. The number of lanes is felt only
+    where the likelihood itself rounds differently in a batch of another size.
+
+    Parameters
+    ----------
+    new_particle
+        ``new_particle(position, loglikelihood_birth=...) -> StateWithLogLikelihood``, traceable, of one position.
+    lanes
+        How many likelihoods are evaluated, and held in memory, at once.
     """
 
-    def update(rng_key, state, loglikelihood_0, **step_parameters):
-        choice_key, sample_key = jax.random.split(rng_key)
-        particles = state.particles
-        survivors = (particles.loglikelihood > loglikelihood_0).astype(jnp.float32)
-        survivors = jnp.where(survivors.sum() > 0.0, survivors, jnp.ones_like(survivors))
-        chosen = jax.random.choice(
-            choice_key, len(survivors), (num_delete,), p=survivors / survivors.sum(), replace=True
-        )
-        step = partial(constrained_step, loglikelihood_0=loglikelihood_0, **step_parameters)
+    def strategy(_constrained_step, num_mcmc_steps: int, num_delete: int) -> Callable:
+        def update(rng_key, state, loglikelihood_0, covariance_factor):
+            choice_key, sample_key = jax.random.split(rng_key)
+            start = _choose_survivors(choice_key, state.particles, loglikelihood_0, num_delete)
+            slices = _draw_slices(sample_key, start.position, covariance_factor, num_mcmc_steps)
+            tick = jax.vmap(partial(_tick, new_particle, loglikelihood_0))
+            particles, info = _run_chains(tick, start, slices, lanes)
+            births = jnp.full_like(particles.loglikelihood_birth, loglikelihood_0)
+            return particles._replace(loglikelihood_birth=births), info
 
-        def chain(key_and_particle):
-            key, particle = key_and_particle
-            return jax.lax.scan(lambda p, k: step(k, p), particle, jax.random.split(key, num_mcmc_steps))
+        return update
 
-        new, info = jax.lax.map(
-            chain,
-            (jax.random.split(sample_key, num_delete), jax.tree.map(lambda x: x[chosen], particles)),
-            batch_size=chunk_size,
-        )
-        return new._replace(loglikelihood_birth=jnp.full_like(new.loglikelihood_birth, loglikelihood_0)), info
+    return strategy
 
-    return update
+
+def _choose_survivors(rng_key, particles, loglikelihood_0, number):
+    """Draw the points the chains start from, among those above the contour, or among all if there is none."""
+    survives = (particles.loglikelihood > loglikelihood_0).astype(jnp.float32)
+    survives = jnp.where(survives.sum() > 0.0, survives, jnp.ones_like(survives))
+    chosen = jax.random.choice(rng_key, len(survives), (number,), p=survives / survives.sum(), replace=True)
+    return _rows(particles, chosen)
+
+
+def _draw_slices(rng_key, positions, covariance_factor, num_mcmc_steps) -> Slice:
+    """The slices of all chains, with leading axes ``(num_mcmc_steps, chains)``."""
+    chains = len(jax.tree.leaves(positions)[0])
+    keys = jax.vmap(lambda key: jax.random.split(key, num_mcmc_steps))(jax.random.split(rng_key, chains))
+    draw = jax.vmap(partial(_draw_slice, covariance_factor))
+    # Step by step, as blackjax does it: products of other shapes may round differently.
+    return jax.lax.map(lambda keys_of_step: draw(keys_of_step, positions), jnp.swapaxes(keys, 0, 1))
+
+
+def _draw_slice(covariance_factor, rng_key, position) -> Slice:
+    direction_key, slice_key = jax.random.split(rng_key)
+    level_key, interval_key, shrink_key = jax.random.split(slice_key, 3)
+    left_key, steps_key = jax.random.split(interval_key)
+    steps_left = jnp.floor(MAX_EXPANSIONS * jax.random.uniform(steps_key)).astype(int)
+    return Slice(
+        direction=sample_direction_from_covariance_factor(direction_key, position, covariance_factor),
+        log_u=jnp.log(jax.random.uniform(level_key)),
+        left=-jax.random.uniform(left_key),
+        steps_left=steps_left,
+        steps_right=(MAX_EXPANSIONS - 1) - steps_left,
+        shrink_key=shrink_key,
+    )
+
+
+def _run_chains(tick: Callable, start: StateWithLogLikelihood, slices: Slice, lanes: int):
+    """Move every chain through all of its slices; the last particles, and what each chain did."""
+    num_steps, num_chains = slices.log_u.shape
+    idle = num_chains
+
+    def begin(chain, step, particle, info) -> Chain:
+        row = jnp.minimum(chain, num_chains - 1)
+        return _begin(particle, jax.tree.map(lambda x: x[step, row], slices), info)
+
+    def body(carry):
+        running, chain, step, queue, particles, info = carry
+        running, slice_done = tick(running)
+
+        step = step + slice_done
+        chain_done = (step == num_steps) & (chain < idle)
+        finished = jnp.where(chain_done, chain, idle)
+        particles = jax.tree.map(lambda all_, x: all_.at[finished].set(x, mode="drop"), particles, running.particle)
+        info = jax.tree.map(lambda all_, x: all_.at[finished].set(x, mode="drop"), info, running.info)
+
+        taken = jnp.cumsum(chain_done)
+        chain = jnp.where(chain_done, jnp.minimum(queue + taken - 1, idle), chain)
+        step = jnp.where(step == num_steps, 0, step)
+        fresh = _rows(start, jnp.minimum(chain, num_chains - 1))
+        particle = _select(chain_done, fresh, running.particle)
+        counts = _select(chain_done, _no_info(lanes), running.info)
+        running = _select(slice_done, jax.vmap(begin)(chain, step, particle, counts), running)
+        return running, chain, step, queue + taken[-1], particles, info
+
+    chain, step = jnp.arange(lanes), jnp.zeros(lanes, int)
+    running = jax.vmap(begin)(chain, step, _rows(start, chain), _no_info(lanes))
+    carry = running, chain, step, jnp.asarray(lanes), start, _no_info(num_chains)
+    *_, particles, info = jax.lax.while_loop(lambda carry: jnp.any(carry[1] < idle), body, carry)
+    return particles, info
+
+
+def _begin(particle: StateWithLogLikelihood, new: Slice, info: ChainInfo) -> Chain:
+    return Chain(
+        particle=particle,
+        slice=new,
+        phase=jnp.asarray(STEP_OUT_LEFT),
+        left=new.left,
+        right=new.left + 1.0,
+        level=particle.logdensity + new.log_u,
+        steps=new.steps_left,
+        tries=jnp.asarray(0),
+        key=new.shrink_key,
+        info=info,
+    )
+
+
+def _tick(new_particle: Callable, loglikelihood_0: jax.Array, chain: Chain) -> tuple[Chain, jax.Array]:
+    """One likelihood evaluation of one chain: the chain after it, and whether its slice is done."""
+    next_key, key = jax.random.split(chain.key)
+    within = chain.left + jax.random.uniform(key) * (chain.right - chain.left)
+    t = jax.lax.select_n(chain.phase, chain.left, chain.right, within)
+    position = jax.tree.map(lambda p, d: p + t * d, chain.particle.position, chain.slice.direction)
+    candidate = new_particle(position, loglikelihood_birth=loglikelihood_0)
+    inside = (candidate.logdensity >= chain.level) & (candidate.loglikelihood > loglikelihood_0)
+
+    chain = chain._replace(info=chain.info._replace(evaluations=chain.info.evaluations + 1))
+    shrunk, slice_done = _shrink(chain, t, next_key, candidate, inside)
+    phases = _step_out_left(chain, inside), _step_out_right(chain, inside), shrunk
+    following = jax.tree.map(lambda *x: jax.lax.select_n(chain.phase, *x), *phases)
+    return following, slice_done & (chain.phase == SHRINK)
+
+
+def _step_out_left(chain: Chain, inside: jax.Array) -> Chain:
+    expands = inside & (chain.steps > 0)
+    return chain._replace(
+        phase=jnp.where(expands, STEP_OUT_LEFT, STEP_OUT_RIGHT),
+        left=jnp.where(expands, chain.left - 1.0, chain.left),
+        steps=jnp.where(expands, chain.steps - 1, chain.slice.steps_right),
+        info=chain.info._replace(expansions=chain.info.expansions + expands),
+    )
+
+
+def _step_out_right(chain: Chain, inside: jax.Array) -> Chain:
+    expands = inside & (chain.steps > 0)
+    return chain._replace(
+        phase=jnp.where(expands, STEP_OUT_RIGHT, SHRINK),
+        right=jnp.where(expands, chain.right + 1.0, chain.right),
+        steps=jnp.where(expands, chain.steps - 1, chain.steps),
+        info=chain.info._replace(expansions=chain.info.expansions + expands),
+    )
+
+
+def _shrink(chain: Chain, t, next_key, candidate, inside) -> tuple[Chain, jax.Array]:
+    """Accept a point of the slice, or shrink the bracket to it; done too when the budget is spent."""
+    tries = chain.tries + 1
+    info = chain.info._replace(shrinks=chain.info.shrinks + 1, accepted=chain.info.accepted + inside)
+    shrunk = chain._replace(
+        particle=_select(inside, candidate, chain.particle),
+        left=jnp.where(t < 0.0, t, chain.left),
+        right=jnp.where(t >= 0.0, t, chain.right),
+        tries=tries,
+        key=next_key,
+        info=info,
+    )
+    return shrunk, inside | (tries >= MAX_SHRINKAGE)
+
+
+def _no_info(number: int) -> ChainInfo:
+    return ChainInfo(*(jnp.zeros(number, int) for _ in ChainInfo._fields))
+
+
+def _rows(tree: Any, index: jax.Array) -> Any:
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+def _select(condition: jax.Array, new: Any, old: Any) -> Any:
+    """``new`` where the condition holds, along the leading axes of both trees' leaves."""
+
+    def select(a, b):
+        return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
+
+    return jax.tree.map(select, new, old)
 
 
 def draw_from_prior(rng_key: jax.Array, n: int, n_dim: int, from_unit_vector: Callable) -> jax.Array:
@@ -140,9 +379,12 @@ def prior_volume_is_lost(state: AdaptiveNSState) -> bool:
 def without_diagnostics(dead: NSInfo) -> NSInfo:
     """
     The dead points with the number of likelihood evaluations of each chain, ``(num_delete,)`` int, as their only
-    ``update_info``: a slice evaluates both ends of its bracket, each expansion and each shrink.
+    ``update_info``. Of blackjax's own update it is derived: a slice evaluates both ends of its bracket, each
+    expansion and each shrink.
     """
     info = dead.update_info
+    if isinstance(info, ChainInfo):
+        return NSInfo(dead.particles, info.evaluations)
     return NSInfo(dead.particles, (info.num_expansions + info.num_shrink + 2).sum(axis=-1))
 
 

@@ -186,7 +186,7 @@ def test_a_crash_after_convergence_resumes_without_sampling_again(monkeypatch):
 
     monkeypatch.setattr(af.NSS, "perform_update", perform_update)
     real = kernel.nested_slice_sampler
-    monkeypatch.setattr(kernel, "nested_slice_sampler", lambda **k: real(**k)._replace(one_step=None, init=None))
+    monkeypatch.setattr(kernel, "nested_slice_sampler", lambda **k: real(**k)._replace(one_step=None))
     again = af.NSS(name="n", checkpoint_interval=1000, **settings)
     samples = again.fit(model=problem.model, analysis=problem.analysis).samples
     assert same_bytes(np.array(samples.parameter_lists), expected.positions)

@@ -1,0 +1,14 @@
+"""The kill campaign of the documentation, in short."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[5] / "docs" / "benchmarks" / "kill_campaign.py"
+
+
+def test_nothing_is_lost():
+    options = ["--settings", "1", "--kills", "3", "--steps", "16", "--terms", "1", "--flips", "20", "--stride", "167"]
+    done = subprocess.run([sys.executable, SCRIPT, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Nothing was lost." in done.stdout

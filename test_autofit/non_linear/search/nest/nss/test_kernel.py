@@ -1,0 +1,162 @@
+"""The single-evaluation update against blackjax's own, bit for bit."""
+
+from functools import cache
+
+import autofit  # noqa: F401 (switches float64 on)
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from autofit.non_linear.search.nest.nss import kernel
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jax.flatten_util import ravel_pytree
+
+PIXELS = np.linspace(-1.0, 1.0, 300)
+
+
+def profile(x):
+    """Sums over many pixels, as a fit to data does."""
+    model = sum(x[i] * jnp.cos((i + 1) * PIXELS) for i in range(len(x)))
+    return -0.5 * jnp.sum(((model - jnp.sin(3 * PIXELS)) / 0.1) ** 2)
+
+
+LIKELIHOODS = {
+    "flat": lambda x: jnp.zeros_like(x[0]),
+    "peaked": lambda x: -1e4 * jnp.sum((x - 0.1) ** 2),
+    "profile": profile,
+    "modes": lambda x: jnp.logaddexp(-50.0 * jnp.sum((x - 0.5) ** 2), -80.0 * jnp.sum((x + 0.5) ** 2)),
+    "plateaus": lambda x: jnp.floor(-5.0 * jnp.sum(x**2)),
+    "partly invalid": lambda x: jnp.where(x[0] * x[-1] > 0.0, -jnp.sum(x**2), -1e30),
+}
+
+
+def log_prior(x):
+    return jnp.where(jnp.all(jnp.abs(x) <= 1.0), -0.5 * jnp.sum(x**2), -jnp.inf)
+
+
+def runs(
+    log_likelihood,
+    num_delete,
+    num_steps,
+    max_shrinkage=kernel.MAX_SHRINKAGE,
+    lanes=None,
+    flat=lambda x: x,
+    iterations=4,
+):
+    """The same iterations of blackjax's own algorithm and of ours, as compiled functions of the key."""
+    arguments = dict(
+        logprior_fn=lambda x: log_prior(flat(x)),
+        loglikelihood_fn=lambda x: log_likelihood(flat(x)),
+        num_delete=num_delete,
+        num_inner_steps=num_steps,
+        max_shrinkage=max_shrinkage,
+    )
+    new_particle = lambda position, loglikelihood_birth: blackjax.ns.base.init_state_strategy(  # noqa: E731
+        position, arguments["logprior_fn"], arguments["loglikelihood_fn"], loglikelihood_birth
+    )
+    strategy = kernel.single_evaluation_update(new_particle, lanes or num_delete)
+    algorithms = blackjax.nss(**arguments), blackjax.nss(update_strategy=strategy, **arguments)
+
+    def compiled_run(algorithm):
+        def run(state, rng_key):
+            keys = jax.random.split(rng_key, iterations)
+            return jax.lax.scan(lambda state, key: algorithm.step(key, state), state, keys)
+
+        return jax.jit(run)
+
+    return jax.jit(algorithms[0].init), *map(compiled_run, algorithms)
+
+
+def assert_same_bits(ours, theirs):
+    (state, dead), (expected_state, expected_dead) = ours, theirs
+    for found, expected in ((state.particles, expected_state.particles), (dead.particles, expected_dead.particles)):
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            assert (a.dtype, a.shape) == (b.dtype, b.shape)
+            assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    info, expected = dead.update_info, expected_dead.update_info
+    assert np.array_equal(info.expansions, expected.num_expansions.sum(axis=-1))
+    assert np.array_equal(info.shrinks, expected.num_shrink.sum(axis=-1))
+    assert np.array_equal(info.accepted, expected.is_accepted.sum(axis=-1))
+    assert np.array_equal(info.evaluations, (expected.num_expansions + expected.num_shrink + 2).sum(axis=-1))
+
+
+CONFIGURATIONS = [
+    # n_dim, n_live, num_delete, num_steps, lanes, likelihood
+    (1, 20, 1, 1, None, "peaked"),
+    (2, 60, 30, 3, 1, "plateaus"),
+    (2, 40, 10, 4, None, "flat"),
+    (2, 200, 100, 5, 32, "partly invalid"),
+    (6, 120, 50, 12, None, "profile"),
+    (6, 60, 3, 40, 2, "modes"),
+    (21, 150, 20, 42, None, "profile"),
+    (40, 120, 10, 8, 3, "peaked"),
+]
+
+
+@cache
+def compiled(n_dim, n_live, num_delete, num_steps, lanes, likelihood):
+    return runs(LIKELIHOODS[likelihood], num_delete, num_steps, lanes=lanes)
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda c: "-".join(map(str, c)))
+@settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_same_bits_as_blackjax(configuration, seed):
+    n_dim, n_live, *_ = configuration
+    start_key, run_key = jax.random.split(jax.random.PRNGKey(seed))
+    init, blackjax_run, our_run = compiled(*configuration)
+    state = init(jax.random.uniform(start_key, (n_live, n_dim), minval=-1.0, maxval=1.0))
+    assert_same_bits(our_run(state, run_key), blackjax_run(state, run_key))
+
+
+def test_another_number_of_lanes_is_felt_only_in_the_rounding_of_the_likelihood():
+    """XLA may order the sum over pixels differently for a batch of 8 than for one of 20."""
+    init, blackjax_run, our_run = runs(LIKELIHOODS["profile"], 20, 5, lanes=8, iterations=1)
+    state = init(jax.random.uniform(jax.random.PRNGKey(1), (60, 21), minval=-1.0, maxval=1.0))
+    (ours, our_dead), (theirs, their_dead) = (run(state, jax.random.PRNGKey(2)) for run in (our_run, blackjax_run))
+    assert np.array_equal(ours.particles.position, theirs.particles.position)
+    assert np.array_equal(our_dead.update_info.shrinks, their_dead.update_info.num_shrink.sum(axis=-1))
+    np.testing.assert_array_max_ulp(*(np.asarray(s.particles.loglikelihood) for s in (ours, theirs)), maxulp=8)
+
+
+@pytest.mark.parametrize("likelihood", ["profile", "partly invalid"])
+def test_same_bits_in_single_precision(likelihood):
+    with jax.enable_x64(False):
+        init, blackjax_run, our_run = runs(LIKELIHOODS[likelihood], 25, 6)
+        state = init(jax.random.uniform(jax.random.PRNGKey(1), (80, 5), minval=-1.0, maxval=1.0))
+        assert state.particles.position.dtype == jnp.float32
+        assert_same_bits(our_run(state, jax.random.PRNGKey(2)), blackjax_run(state, jax.random.PRNGKey(2)))
+
+
+def test_an_exhausted_budget_leaves_the_chain_in_place(monkeypatch):
+    monkeypatch.setattr(kernel, "MAX_SHRINKAGE", 3)
+    init, blackjax_run, our_run = runs(LIKELIHOODS["peaked"], 20, 6, max_shrinkage=3, lanes=6)
+    state = init(jax.random.uniform(jax.random.PRNGKey(1), (60, 4), minval=-1.0, maxval=1.0))
+    ours = our_run(state, jax.random.PRNGKey(2))
+    assert_same_bits(ours, blackjax_run(state, jax.random.PRNGKey(2)))
+    assert np.any(ours[1].update_info.accepted < 6)
+
+
+def test_positions_may_be_any_pytree():
+    flat = lambda x: ravel_pytree(x)[0]  # noqa: E731
+    init, blackjax_run, our_run = runs(LIKELIHOODS["profile"], 10, 5, lanes=4, flat=flat)
+    draw = jax.random.uniform(jax.random.PRNGKey(1), (50, 4), minval=-1.0, maxval=1.0)
+    state = init({"pair": draw[:, :2], "nested": (draw[:, 2], [draw[:, 3]])})
+    assert_same_bits(our_run(state, jax.random.PRNGKey(2)), blackjax_run(state, jax.random.PRNGKey(2)))
+
+
+def test_the_likelihood_is_compiled_at_one_place():
+    traced = []
+
+    def log_likelihood(x):
+        traced.append(1)
+        return -jnp.sum(x**2)
+
+    sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, 5, 3)
+    state = jax.eval_shape(sampler.init, jnp.zeros((20, 2)))
+    traced.clear()
+    jaxpr = jax.make_jaxpr(sampler.one_step)((state, jax.random.PRNGKey(0)))
+    assert len(traced) == 1
+    assert str(jaxpr).count("while[") == 1
