@@ -41,6 +41,8 @@ class Analysis(af.Analysis):
         return -(instance.x ** 2)
 
 af.conf.instance.output_path = sys.argv[1]
+af.conf.instance["output"]["latent_after_fit"] = False
+af.conf.instance["visualize"]["plots_search"]["nest"]["corner_anesthetic"] = False
 search = af.NSS(name="contract", n_live=30, num_delete=10, num_mcmc_steps=1)
 result = search.fit(model=af.Collection(x=af.UniformPrior(-1.0, 1.0)), analysis=Analysis(use_jax=True))
 parameters = inspect.signature(af.NSS.__init__).parameters.values()
@@ -74,6 +76,8 @@ class Analysis(af.Analysis):
         return -50.0 * instance.x ** 2
 
 af.conf.instance.output_path = sys.argv[1]
+af.conf.instance["output"]["latent_after_fit"] = False
+af.conf.instance["visualize"]["plots_search"]["nest"]["corner_anesthetic"] = False
 search = af.NSS(name="n", n_live=60, num_delete=10, checkpoint_interval=8, iterations_per_quick_update=10)
 samples = search.fit(model=af.Collection(x=af.UniformPrior(-1.0, 1.0)), analysis=Analysis(use_jax=True)).samples
 print("\\n", samples.log_evidence, samples.log_evidence_error)
@@ -210,6 +214,6 @@ def test_copied_over_the_host_it_works_and_passes_its_tests_there(tmp_path):
     assert environment.stock_file.read_bytes() == (REPOSITORY / PACKAGE / "search.py").read_bytes()
     tests = environment.site_packages / "test_autofit" / PACKAGE.relative_to("autofit")
     passed = environment.run(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_checkpoint.py", "test_posterior.py", cwd=tests
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_posterior.py", "-k", "blackjax", cwd=tests
     )
     assert " passed" in passed

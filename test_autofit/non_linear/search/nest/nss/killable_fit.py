@@ -10,6 +10,8 @@ from problems import two_modes
 
 def fit(output_path: Path, result: Path) -> None:
     af.conf.instance.output_path = output_path
+    af.conf.instance["output"]["latent_after_fit"] = False
+    af.conf.instance["visualize"]["plots_search"]["nest"]["corner_anesthetic"] = False
     problem = two_modes()
     search = af.NSS(name="killed", n_live=500, num_delete=10, num_mcmc_steps=5, checkpoint_interval=5)
     samples = search.fit(model=problem.model, analysis=problem.analysis).samples

@@ -19,7 +19,7 @@ def stall(x):
     """Counts evaluations on the host and, if asked to, lets one of them take two minutes."""
     global evaluations
     evaluations += 1
-    if "stalling" in options and evaluations == 3000:
+    if "stalling" in options and evaluations == 2000:
         (folder / "stalled").touch()
         time.sleep(120.0)
     return np.zeros_like(x)
@@ -34,6 +34,8 @@ if __name__ == "__main__":
     if "slow_disk" in options:
         search_module._save_checkpoint = lambda *_: time.sleep(60.0)
     af.conf.instance.output_path = folder / "output"
+    af.conf.instance["output"]["latent_after_fit"] = False
+    af.conf.instance["visualize"]["plots_search"]["nest"]["corner_anesthetic"] = False
     problem = Problem(box(2), log_likelihood)
     search = af.NSS(name="stalling", n_live=50, num_delete=10, num_mcmc_steps=3, checkpoint_interval=100_000)
     samples = search.fit(model=problem.model, analysis=problem.analysis).samples

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
-PIXELS = np.linspace(-1.0, 1.0, 300)
-
 
 def profile(x):
     """Sums over many pixels, as a fit to data does."""
-    model = sum(x[i] * jnp.cos((i + 1) * PIXELS) for i in range(len(x)))
-    return -0.5 * jnp.sum(((model - jnp.sin(3 * PIXELS)) / 0.1) ** 2)
+    pixels = jnp.linspace(-1.0, 1.0, 300)
+    components = jnp.cos(jnp.arange(1, len(x) + 1)[:, None] * pixels)
+    model = jnp.sum(x[:, None] * components, axis=0)
+    return -0.5 * jnp.sum(((model - jnp.sin(3 * pixels)) / 0.1) ** 2)
 
 
 LIKELIHOODS = {
@@ -84,9 +84,8 @@ def assert_same_bits(ours, theirs):
 
 CONFIGURATIONS = [
     # n_dim, n_live, num_delete, num_steps, lanes, likelihood
-    (1, 20, 1, 1, None, "peaked"),
+    (1, 20, 1, 1, None, "flat"),
     (2, 60, 30, 3, 1, "plateaus"),
-    (2, 40, 10, 4, None, "flat"),
     (2, 200, 100, 5, 32, "partly invalid"),
     (6, 120, 50, 12, None, "profile"),
     (6, 60, 3, 40, 2, "modes"),
@@ -121,10 +120,9 @@ def test_another_number_of_lanes_is_felt_only_in_the_rounding_of_the_likelihood(
     np.testing.assert_array_max_ulp(*(np.asarray(s.particles.loglikelihood) for s in (ours, theirs)), maxulp=8)
 
 
-@pytest.mark.parametrize("likelihood", ["profile", "partly invalid"])
-def test_same_bits_in_single_precision(likelihood):
+def test_same_bits_in_single_precision():
     with jax.enable_x64(False):
-        init, blackjax_run, our_run = runs(LIKELIHOODS[likelihood], 25, 6)
+        init, blackjax_run, our_run = runs(LIKELIHOODS["profile"], 25, 6)
         state = init(jax.random.uniform(jax.random.PRNGKey(1), (80, 5), minval=-1.0, maxval=1.0))
         assert state.particles.position.dtype == jnp.float32
         assert_same_bits(our_run(state, jax.random.PRNGKey(2)), blackjax_run(state, jax.random.PRNGKey(2)))
@@ -141,7 +139,7 @@ def test_an_exhausted_budget_leaves_the_chain_in_place(monkeypatch):
 
 def test_positions_may_be_any_pytree():
     flat = lambda x: ravel_pytree(x)[0]  # noqa: E731
-    init, blackjax_run, our_run = runs(LIKELIHOODS["profile"], 10, 5, lanes=4, flat=flat)
+    init, blackjax_run, our_run = runs(LIKELIHOODS["modes"], 10, 5, lanes=4, flat=flat)
     draw = jax.random.uniform(jax.random.PRNGKey(1), (50, 4), minval=-1.0, maxval=1.0)
     state = init({"pair": draw[:, :2], "nested": (draw[:, 2], [draw[:, 3]])})
     assert_same_bits(our_run(state, jax.random.PRNGKey(2)), blackjax_run(state, jax.random.PRNGKey(2)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 SCRIPT = Path(__file__).with_name("killable_fit.py")
-KILLS = 6
+KILLS = 5
 
 
 def start(output, result, log):

@@ -149,7 +149,9 @@ def test_more_cores_are_ignored_with_a_warning(caplog):
 # Fits
 
 
-def test_a_fit_ends_with_results_and_without_a_checkpoint(problem):
+def test_a_fit_ends_with_results_and_without_a_checkpoint(problem, monkeypatch):
+    monkeypatch.setitem(af.conf.instance["output"], "latent_after_fit", True)
+    monkeypatch.setitem(af.conf.instance["visualize"]["plots_search"]["nest"], "corner_anesthetic", True)
     search = af.NSS(name="n", checkpoint_interval=5, **QUICK)
     result = fit(search, problem)
 
@@ -171,6 +173,8 @@ def test_a_fit_ends_with_results_and_without_a_checkpoint(problem):
     assert result.samples.log_evidence == info["log_evidence"]
     assert result.samples.log_evidence_error == info["log_evidence_error"] > 0.0
     assert np.sum(result.samples.weight_list) == pytest.approx(1.0)
+    search.paths.restore()
+    assert (search.paths.image_path / "search" / "corner_anesthetic.png").exists()
     assert not search.checkpoint_file.exists()
     assert search.paths.is_complete
 
