@@ -190,14 +190,7 @@ def _load_checkpoint(path: Path) -> tuple[Any, list, np.ndarray, int]:
     CheckpointError
         If the file has a format that this version does not know.
     """
-    content = _read(Path(path))
-    if "history" not in content:
-        return content["state"], content["dead"], content["run_key"], content["iteration"]
-    try:
-        dead = History.load(history_path(path), Extent(*content["history"]))
-    except OSError as error:
-        raise DamagedCheckpointError(f"{path} is damaged: its history cannot be read ({error}).") from error
-    return content["state"], dead, content["run_key"], content["iteration"]
+    return _load(Path(path), history_path(path))
 
 
 def load_notes(path: Path) -> dict:
@@ -217,7 +210,7 @@ def restore_previous(path: Path) -> Path:
     path, previous = Path(path), previous_path(path)
     if not previous.exists():
         raise CheckpointError("There is no checkpoint before it.")
-    _load_checkpoint_of(previous, history_path(path))
+    _load(previous, history_path(path))
     damaged = path.with_suffix(".damaged.pkl")
     _link_or_copy(path, damaged)
     os.replace(previous, path)
@@ -232,10 +225,15 @@ def discard(path: Path) -> None:
             file.unlink()
 
 
-def _load_checkpoint_of(path: Path, history: Path) -> None:
+def _load(path: Path, history: Path) -> tuple[Any, list, np.ndarray, int]:
     content = _read(path)
-    if "history" in content:
-        History.load(history, Extent(*content["history"]))
+    if "history" not in content:
+        return content["state"], content["dead"], content["run_key"], content["iteration"]
+    try:
+        dead = History.load(history, Extent(*content["history"]))
+    except OSError as error:
+        raise DamagedCheckpointError(f"{path} is damaged: its history cannot be read ({error}).") from error
+    return content["state"], dead, content["run_key"], content["iteration"]
 
 
 def _read(path: Path) -> dict:

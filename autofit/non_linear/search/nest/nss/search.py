@@ -363,7 +363,7 @@ class NSS(NonLinearSearch):
             self._check_live_points(sampler, model, state)
         except CheckpointError as error:
             raise exc.SearchException(
-                f"{error} Nothing was changed. Restore what differs, or move {path.parent / path.stem}.* away to "
+                f"{error} Nothing was deleted. Restore what differs, or move {path.parent / path.stem}.* away to "
                 "start anew, or give this fit another name."
             ) from error
         if not isinstance(dead, History):

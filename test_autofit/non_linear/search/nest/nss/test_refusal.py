@@ -177,6 +177,11 @@ def test_damaged_beyond_repair(problem, interrupted):
     assert message.count("is damaged") == 2
 
 
+def test_a_missing_history(problem, interrupted):
+    checkpoint.history_path(interrupted.checkpoint_file).unlink()
+    assert "its history cannot be read" in refusal(new_search(problem), problem.model, problem.analysis)
+
+
 def test_a_pickle_that_would_run_code(problem, interrupted, tmp_path):
     class Gadget:
         def __reduce__(self):
