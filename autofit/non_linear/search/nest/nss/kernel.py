@@ -241,8 +241,8 @@ def _run_chains(tick: Callable, start: StateWithLogLikelihood, slices: Slice, la
     """
     Move every chain through all of its slices; the last particles, and what each chain did.
 
-    A lane whose chain is done takes the next from the queue. When none is left it is idle: it goes on with the numbers
-    of the last chain, and nothing of that is kept.
+    A lane whose chain is done takes the next from the queue. When none is left it is idle: it goes on with the
+    numbers of the last chain, and nothing of that is kept.
     """
     num_steps, num_chains = slices.log_u.shape
     idle = num_chains

@@ -1,5 +1,6 @@
 """A user's script for the tests to stop: ``python stalling_fit.py FOLDER [stalling] [slow_disk]``."""
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -31,6 +32,7 @@ def log_likelihood(x):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test runner in the background ignores it
     if "slow_disk" in options:
         search_module._save_checkpoint = lambda *_: time.sleep(60.0)
     af.conf.instance.output_path = folder / "output"

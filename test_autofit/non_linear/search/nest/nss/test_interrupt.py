@@ -136,10 +136,12 @@ def search_with_updates(problem, **settings):
 
 @pytest.fixture
 def handlers():
-    """Puts the handlers of the test runner back."""
-    before = {number: signal.getsignal(number) for number in interrupt_module.SIGNALS}
-    yield before
-    for number, handler in before.items():
+    """Python's own handlers for the test; those of the test runner, which may ignore SIGINT, are put back."""
+    runner = {number: signal.getsignal(number) for number in interrupt_module.SIGNALS}
+    for number in runner:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield {number: signal.getsignal(number) for number in runner}
+    for number, handler in runner.items():
         signal.signal(number, handler)
 
 
