@@ -150,6 +150,7 @@ def test_what_lies_beyond_the_checkpoint_is_ignored_and_cut_off(path):
     dead = _load_checkpoint(path)[1]
     assert_same(list(dead), [block(i) for i in range(4)])
     grow(path, dead, 5)
+    assert history_path(path).stat().st_size == dead.stored.length
     assert_same(list(_load_checkpoint(path)[1]), [block(i) for i in range(5)])
     assert history_path(path).read_bytes()[: len(clean)] == clean
 
