@@ -13,14 +13,17 @@ from typing import Any
 
 import jax
 
+# What the device is about to finish is waited for; in a longer iteration it is given up.
+GRACE_SECONDS = 2.0
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 
 
 class Interruptions:
     """
-    Answers signals while a run goes on: what is finished is saved, then the process ends as it would have anyway,
-    with ``KeyboardInterrupt`` for SIGINT, status 143 for SIGTERM and 128 + n for another. A second signal ends it at
-    once. A handler that the user installed is called after the save instead, and the run goes on if it returns.
+    Answers signals while a run goes on: what is finished, or will be in ``GRACE_SECONDS``, is saved, then the process
+    ends as it would have anyway, with ``KeyboardInterrupt`` for SIGINT, status 143 for SIGTERM and 128 + n for
+    another. A second signal ends the wait, and one during the save the process. A handler that the user installed is
+    called after the save instead, and the run goes on if it returns.
 
     A context manager. Outside the main thread, where Python allows no handlers, it does nothing.
     """
@@ -32,15 +35,14 @@ class Interruptions:
         self._save = None
         self._compiled = {}
         self._thread = None
+        self._wake = threading.Event()
 
     def __enter__(self) -> "Interruptions":
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                handler = signal.getsignal(number)
-                # None was not installed from Python and could not be put back; what is ignored stays ignored.
-                if handler not in (None, signal.SIG_IGN):
-                    self._handlers[number] = handler
-                    signal.signal(number, self._receive)
+            # None was not installed from Python and could not be put back; what is ignored stays ignored.
+            handlers = {number: signal.getsignal(number) for number in SIGNALS}
+            self._handlers = {n: handler for n, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
+            self._listen()
         return self
 
     def __exit__(self, exception_type, *_) -> None:
@@ -57,40 +59,49 @@ class Interruptions:
         """
         if not self._handlers:
             return jax.block_until_ready(jitted(*arguments))
-        with self.answered_by(save):
-            if jitted not in self._compiled:
-                # Traced in this thread: contexts such as jax.default_device do not reach another.
-                self._compiled[jitted] = self._in_thread(jitted.lower(*arguments).compile)
-            return self._in_thread(self._compiled[jitted], *arguments)
+        if jitted not in self._compiled:
+            # Traced in this thread: contexts such as jax.default_device do not reach another.
+            with self.answered_by(save):
+                lowered = jitted.lower(*arguments)
+            self._compiled[jitted] = self._in_thread(lowered.compile, save=save)
+        return self._in_thread(self._compiled[jitted], *arguments, save=save)
 
     @contextmanager
     def answered_by(self, save: Callable[[], None]):
         """Within, a signal is answered at once by calling ``save``; elsewhere it waits for the next such place."""
         self._save = save
-        if self._received is not None:
-            self._answer()
+        self._answer(save)
         try:
             yield
         finally:
             self._save = None
 
+    def _listen(self) -> None:
+        for number in self._handlers:
+            signal.signal(number, self._receive)
+
+    def _let_the_next_one_kill(self) -> None:
+        for number in self._handlers:
+            signal.signal(number, signal.SIG_DFL)
+
     def _receive(self, number: int, frame: Any) -> None:
         self._received = number, frame
-        for other in self._handlers:
-            signal.signal(other, signal.SIG_DFL)
+        self._let_the_next_one_kill()
+        self._wake.set()
         if self._save is not None:
-            self._answer()
+            self._answer(self._save)
 
-    def _answer(self) -> None:
-        (number, frame), save = self._received, self._save
-        self._received = self._save = None
+    def _answer(self, save: Callable[[], None]) -> None:
+        """Save and do what the signal asks for, if there was one."""
+        if self._received is None:
+            return
+        number, frame = self._received
+        self._received = None
+        self._let_the_next_one_kill()
         self._logger.info("%s received.", signal.Signals(number).name)
         save()
         self._hand_on(number, frame)
-
-        self._save = save
-        for other in self._handlers:
-            signal.signal(other, self._receive)
+        self._listen()
 
     def _hand_on(self, number: int, frame: Any) -> None:
         """Do what would have been done without us; returns only if a handler of the user's does."""
@@ -104,7 +115,7 @@ class Interruptions:
         else:
             raise SystemExit(128 + number)
 
-    def _in_thread(self, function: Callable, *arguments: Any) -> Any:
+    def _in_thread(self, function: Callable, *arguments: Any, save: Callable[[], None]) -> Any:
         future = Future()
 
         def work():
@@ -112,9 +123,20 @@ class Interruptions:
                 future.set_result(jax.block_until_ready(function(*arguments)))
             except BaseException as error:
                 future.set_exception(error)
+            self._wake.set()
 
+        self._wake.clear()
+        self._answer(save)
         self._thread = threading.Thread(target=work, daemon=True)
         self._thread.start()
+        while not future.done():
+            self._wake.wait()
+            self._wake.clear()
+            if self._received is not None:
+                self._listen()  # to another signal, which cuts this wait short
+                self._wake.wait(GRACE_SECONDS)
+            if not future.done():
+                self._answer(save)
         return future.result()
 
     def _restore(self) -> None:

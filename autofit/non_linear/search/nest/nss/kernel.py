@@ -27,6 +27,8 @@ from blackjax.types import ArrayTree
 MAX_EXPANSIONS = 10
 MAX_SHRINKAGE = 100
 STEP_OUT_LEFT, STEP_OUT_RIGHT, SHRINK = range(3)
+# How many dead points are handed over at once at most: enough that the hand-over costs nothing.
+BLOCK_POINTS = 1024
 
 
 class NestedSliceSampler(NamedTuple):
@@ -37,14 +39,15 @@ class NestedSliceSampler(NamedTuple):
     ----------
     init
         ``init(positions) -> state``: the state of a run from ``(n_live, n_dim)`` draws from the prior.
-    one_step
-        ``one_step((state, rng_key)) -> ((state, rng_key), dead)``: one iteration, ``num_delete`` deaths. ``dead`` is
-        an ``NSInfo`` whose ``update_info`` is the number of likelihood evaluations of each chain, ``(num_delete,)``
-        int.
+    advance
+        ``advance((state, rng_key), iterations) -> ((state, rng_key), dead, done)``: as many iterations as asked for,
+        fewer if the run converges or has to end, or if the block of dead points is full. ``dead`` is an ``NSInfo``
+        with leading axes ``(at least done, num_delete)``, of which the first ``done`` rows are the points that died;
+        its ``update_info`` is the number of likelihood evaluations of the chain that replaced each, int.
     """
 
     init: Callable
-    one_step: Callable
+    advance: Callable
 
 
 class Slice(NamedTuple):
@@ -125,6 +128,7 @@ def nested_slice_sampler(
     log_likelihood: Callable,
     num_delete: int,
     num_mcmc_steps: int,
+    termination: float,
     chunk_size: int | None = None,
 ) -> NestedSliceSampler:
     """
@@ -138,8 +142,10 @@ def nested_slice_sampler(
         Points that die, and chains that replace them, in each iteration.
     num_mcmc_steps
         Slices of each chain.
+    termination
+        The log evidence that remains, relative to that of the dead points, below which the run has converged.
     chunk_size
-        The most likelihoods in memory at once; ``None`` for the default of the device.
+        The most likelihoods in memory at once; ``None`` for one of each chain.
     """
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
     new_particles = (
@@ -160,14 +166,29 @@ def nested_slice_sampler(
         state = adaptive_init(positions, new_particles, update_inner_kernel_params_fn=live_covariance_factor)
         return _strongly_typed(state)
 
-    @jax.jit
-    def one_step(carry):
-        state, rng_key = carry
+    def one_step(state, rng_key):
         rng_key, step_key = jax.random.split(rng_key)
         state, info = algorithm.step(step_key, state)
         return (state, rng_key), without_diagnostics(info)
 
-    return NestedSliceSampler(init, one_step)
+    @jax.jit
+    def advance(carry, iterations):
+        def goes_on(loop):
+            (state, _), _, done = loop
+            ends = has_converged(state, termination) | evidence_is_lost(state)
+            return (done < jnp.minimum(iterations, capacity)) & ~ends
+
+        def body(loop):
+            (state, rng_key), block, done = loop
+            carry, dead = one_step(state, rng_key)
+            return carry, jax.tree.map(lambda all_, new: all_.at[done].set(new), block, dead), done + 1
+
+        capacity = max(1, BLOCK_POINTS // num_delete)
+        empty = lambda live: jnp.zeros((capacity, num_delete, *live.shape[1:]), live.dtype)  # noqa: E731
+        block = NSInfo(jax.tree.map(empty, carry[0].particles), jnp.zeros((capacity, num_delete), int))
+        return jax.lax.while_loop(goes_on, body, (carry, block, jnp.asarray(0)))
+
+    return NestedSliceSampler(init, advance)
 
 
 def num_lanes(num_delete: int, chunk_size: int | None) -> int:
@@ -369,16 +390,21 @@ def draw_from_prior(rng_key: jax.Array, n: int, n_dim: int, from_unit_vector: Ca
     return jax.jit(jax.vmap(from_unit_vector))(jax.random.uniform(rng_key, (n, n_dim)))
 
 
-def remaining_log_evidence(state: AdaptiveNSState) -> float:
-    """Log of the evidence the live points still hold, relative to what the dead points have contributed."""
-    return float(state.integrator.logZ_live - state.integrator.logZ)
+def has_converged(state: AdaptiveNSState, termination: float) -> jax.Array:
+    """Whether the log evidence of the live points, relative to that of the dead points, is below ``termination``."""
+    return state.integrator.logZ_live - state.integrator.logZ < termination
 
 
-def prior_volume_is_lost(state: AdaptiveNSState) -> bool:
+def evidence_is_lost(state: AdaptiveNSState) -> jax.Array:
+    """Whether the log evidence is NaN, or can no longer resolve the prior volume: then no run can converge."""
+    return jnp.isnan(state.integrator.logZ_live - state.integrator.logZ) | prior_volume_is_lost(state)
+
+
+def prior_volume_is_lost(state: AdaptiveNSState) -> jax.Array:
     """Whether the live points are a plateau whose log likelihood swallows the log prior volume in rounding."""
-    log_likelihood = state.particles.loglikelihood
+    log_likelihood, integrator = state.particles.loglikelihood, state.integrator
     best = log_likelihood.max()
-    return bool((log_likelihood.min() == best) & (state.integrator.logZ_live == best))
+    return (log_likelihood.min() == best) & (integrator.logZ_live == best) & (integrator.logZ == best)
 
 
 def without_diagnostics(dead: NSInfo) -> NSInfo:

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from autofit.database.sqlalchemy_ import sa
 
 
+# About as long as the device is left alone: much longer than a dispatch, much shorter than a person's patience.
+SECONDS_AT_ONCE = 0.5
+
+
 class Run(NamedTuple):
     """
     Where a run stands after an iteration.
@@ -50,7 +54,7 @@ class Run(NamedTuple):
     state
         The sampler's state, with its live points.
     dead
-        The dead points, one ``NSInfo`` of NumPy arrays per iteration.
+        The dead points, a list of ``NSInfo`` of NumPy arrays. Each holds those of one or more iterations, in order.
     run_key
         The key of the next iteration.
     iteration
@@ -59,6 +63,8 @@ class Run(NamedTuple):
         The wall-clock time they took, over all sessions.
     fingerprint
         What makes the run the run it is.
+    pace
+        Iterations per second since the run stood elsewhere.
     """
 
     state: Any
@@ -67,12 +73,25 @@ class Run(NamedTuple):
     iteration: int
     seconds: float
     fingerprint: dict
+    pace: float = 0.0
 
-    def after(self, state, dead, run_key, seconds) -> Run:
-        """The run one iteration on. Its arrays are fetched from the device now, while nothing keeps it busy."""
-        jax.device_get((state, run_key))
-        self.dead.append(jax.device_get(dead))
-        return self._replace(state=state, run_key=run_key, iteration=self.iteration + 1, seconds=seconds)
+    def after(self, carry, block, done, seconds) -> Run:
+        """The run ``done`` iterations on. Its arrays are fetched from the device now, while nothing keeps it busy."""
+        (state, run_key), done = carry, int(done)
+        jax.device_get(carry)
+        self.dead.append(jax.tree.map(lambda x: np.concatenate(x[:done]), jax.device_get(block)))
+        return self._replace(
+            state=state,
+            run_key=run_key,
+            iteration=self.iteration + done,
+            seconds=seconds,
+            pace=done / (seconds - self.seconds),
+        )
+
+    def iterations_until(self, *intervals: float | None) -> int:
+        """Iterations until something is due that happens at these intervals, or until a signal may have to wait."""
+        due = [interval - self.iteration % interval for interval in intervals if interval is not None]
+        return max(1, int(min([SECONDS_AT_ONCE * self.pace, *due])))
 
 
 class _ResumeState(NativeFileCheckpointer):
@@ -268,6 +287,7 @@ class NSS(NonLinearSearch):
             log_likelihood=fitness.objective(SCALAR, compile=False),
             num_delete=self.num_delete,
             num_mcmc_steps=self.num_mcmc_steps,
+            termination=self.termination,
             chunk_size=self.chunk_size,
         )
         quick_update_interval = self._quick_update_interval(analysis)
@@ -277,10 +297,13 @@ class NSS(NonLinearSearch):
             started = time.perf_counter() - run.seconds
 
             while not self._has_converged(run.state):
-                (state, run_key), dead = interruptions.call(
-                    sampler.one_step, (run.state, run.run_key), save=partial(self._checkpoint_and_leave, run)
+                carry, block, done = interruptions.call(
+                    sampler.advance,
+                    (run.state, run.run_key),
+                    run.iterations_until(self.checkpoint_interval, quick_update_interval),
+                    save=partial(self._checkpoint_and_leave, run),
                 )
-                run = run.after(state, dead, run_key, time.perf_counter() - started)
+                run = run.after(carry, block, done, time.perf_counter() - started)
 
                 if _is_due(run.iteration, self.checkpoint_interval):
                     self._checkpoint(run)
@@ -415,20 +438,19 @@ class NSS(NonLinearSearch):
         return list(dead) if path is None else History(checkpoint.history_path(path), dead)
 
     def _has_converged(self, state) -> bool:
-        remaining = kernel.remaining_log_evidence(state)
-        if math.isnan(remaining):
-            raise exc.SearchException(
-                "The log evidence became NaN, so the run can never converge: a log likelihood is infinite or NaN "
-                "where the model is not invalid. Check the analysis's log_likelihood_function at "
-                f"{np.asarray(state.particles.position[0]).tolist()}."
-            )
-        if remaining == 0.0 and kernel.prior_volume_is_lost(state):
+        if kernel.prior_volume_is_lost(state):
             raise exc.SearchException(
                 f"Every live point has the log likelihood {np.max(state.particles.loglikelihood):.3g}, which is so "
                 "large in magnitude that its arithmetic cannot resolve the prior volume, so the run can never "
                 "converge. Check the units of the noise map."
             )
-        return remaining < self.termination
+        if kernel.evidence_is_lost(state):
+            raise exc.SearchException(
+                "The log evidence became NaN, so the run can never converge: a log likelihood is infinite or NaN "
+                "where the model is not invalid. Check the analysis's log_likelihood_function at "
+                f"{np.asarray(state.particles.position[0]).tolist()}."
+            )
+        return bool(kernel.has_converged(state, self.termination))
 
     def _checkpoint(self, run: Run) -> None:
         """Write a checkpoint. A failure is logged once until a later one succeeds, and never stops the fit."""

@@ -1,11 +1,14 @@
 """Problems with known answers, as PyAutoFit models and JAX analyses."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from unittest import mock
 
 import autofit as af
 import jax.numpy as jnp
 import numpy as np
+from autofit.non_linear.search.nest.nss import search as search_module
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 
@@ -46,6 +49,21 @@ class Problem:
 
     def search(self, **settings):
         return af.NSS(**{**self.settings, **settings})
+
+
+def leave_at(search, problem, iteration):
+    """Begin the fit, or go on with it, and leave it after an iteration and the checkpoint that may be due then."""
+
+    def due(at, interval):
+        if at >= iteration and interval != search.checkpoint_interval:
+            raise KeyboardInterrupt
+        return real_due(at, interval)
+
+    real_due, search.paths.model = search_module._is_due, problem.model
+    one_at_a_time = mock.patch.object(search_module, "SECONDS_AT_ONCE", 0.0)
+    with one_at_a_time, mock.patch.object(search_module, "_is_due", due), contextlib.suppress(KeyboardInterrupt):
+        search._fit(problem.model, problem.analysis)
+        raise AssertionError("the fit ended before it could be left")
 
 
 def box(n_dim, half_width=5.0):

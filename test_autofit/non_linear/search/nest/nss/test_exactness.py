@@ -1,6 +1,7 @@
 """Bit for bit: against a plain loop over ``blackjax.nss``, and against itself after interruptions."""
 
 import logging
+import operator
 
 import autofit as af
 import blackjax
@@ -9,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from autofit.non_linear.search.nest.nss import kernel
-from autofit.non_linear.search.nest.nss import search as search_module
 from autofit.non_linear.search.nest.nss.checkpoint import _load_checkpoint, _save_checkpoint
-from problems import gaussian_in_a_box, three_priors, two_modes
+from problems import gaussian_in_a_box, leave_at, three_priors, two_modes
 
 INTERNAL = ("positions", "loglikelihoods", "log_weights", "logZs", "evals", "ess")
 
@@ -91,7 +91,11 @@ def sampler_and_start():
     problem = gaussian_in_a_box(3)
     model = problem.model
     sampler = kernel.nested_slice_sampler(
-        lambda x: sum(model.log_prior_list_from_vector(x, xp=jnp)), problem.log_likelihood, 10, 4
+        lambda x: sum(model.log_prior_list_from_vector(x, xp=jnp)),
+        problem.log_likelihood,
+        num_delete=10,
+        num_mcmc_steps=4,
+        termination=-3.0,
     )
     positions = kernel.draw_from_prior(
         jax.random.PRNGKey(0), 80, 3, lambda u: model.vector_from_unit_vector(u, xp=jnp)
@@ -99,11 +103,11 @@ def sampler_and_start():
     return sampler, (sampler.init(positions), jax.random.PRNGKey(1))
 
 
-def advance(sampler, carry, dead, iterations):
-    for _ in range(iterations):
-        carry, info = sampler.one_step(carry)
-        dead.append(jax.device_get(info))
-    return carry, dead
+def advance(sampler, carry, dead, *blocks):
+    for iterations in blocks:
+        carry, block, done = sampler.advance(carry, iterations)
+        dead = dead + [jax.tree.map(operator.itemgetter(slice(done)), jax.device_get(block))]
+    return carry, jax.tree.map(lambda *x: np.concatenate(x), *dead)
 
 
 def test_fifty_iterations_are_twenty_five_saved_loaded_and_twenty_five_more(sampler_and_start, tmp_path):
@@ -111,12 +115,36 @@ def test_fifty_iterations_are_twenty_five_saved_loaded_and_twenty_five_more(samp
     expected = advance(sampler, start, [], 50)
 
     (state, key), dead = advance(sampler, start, [], 25)
-    _save_checkpoint(tmp_path / "c.pkl", state, dead, key, 25)
+    _save_checkpoint(tmp_path / "c.pkl", state, [dead], key, 25)
     state, dead, key, iteration = _load_checkpoint(tmp_path / "c.pkl")
     found = advance(sampler, (state, key), dead, 25)
 
     assert iteration == 25
     assert same_bytes(found, expected)
+
+
+def test_blocks_of_any_length_end_where_single_iterations_end(sampler_and_start):
+    """Asked for more, a block stops at convergence, or where its dead points are as many as it can hold."""
+    sampler, start = sampler_and_start
+    single, count = start, 0
+    while not kernel.has_converged(single[0], -3.0):
+        single, _, done = sampler.advance(single, 1)
+        assert done == 1
+        count += 1
+    expected = advance(sampler, start, [], *[1] * count)
+    assert same_bytes(advance(sampler, start, [], 1, 7, 30, 10_000), expected)
+    assert same_bytes(advance(sampler, start, [], 10_000), expected)
+    assert sampler.advance(expected[0], 10)[2] == 0
+
+    capacity = kernel.BLOCK_POINTS // 10
+    endless = sampler_without_end()
+    assert endless.advance((endless.init(start[0].particles.position), start[1]), 10_000)[2] == capacity
+
+
+def sampler_without_end():
+    return kernel.nested_slice_sampler(
+        lambda x: jnp.zeros_like(x[0]), lambda x: -jnp.sum(x**2), num_delete=10, num_mcmc_steps=1, termination=-1e9
+    )
 
 
 def test_first_later_and_resumed_iterations_share_one_compilation(tmp_path):
@@ -128,12 +156,12 @@ def test_first_later_and_resumed_iterations_share_one_compilation(tmp_path):
     search = af.NSS(name="n", n_live=40, num_delete=10, num_mcmc_steps=2, checkpoint_interval=1)
     search.paths.model = problem.model
     search._fit(problem.model, problem.analysis)
-    assert compiled.count("one_step") == 1
+    assert compiled.count("advance") == 1
 
-    sampler = kernel.nested_slice_sampler(lambda x: 0.0 * x.sum(), problem.log_likelihood, 10, 2)
-    carry, _ = sampler.one_step((sampler.init(jnp.ones((40, 2))), jax.random.PRNGKey(0)))
-    sampler.one_step(jax.device_get(carry))
-    assert compiled.count("one_step") == 2
+    sampler = sampler_without_end()
+    carry, *_ = sampler.advance((sampler.init(jnp.ones((40, 2))), jax.random.PRNGKey(0)), 3)
+    sampler.advance(jax.device_get(carry), 5)
+    assert compiled.count("advance") == 2
 
 
 def test_chunks_change_nothing_but_memory():
@@ -143,26 +171,15 @@ def test_chunks_change_nothing_but_memory():
     assert same_run(whole, chunked)
 
 
-def test_a_fit_interrupted_again_and_again_ends_with_the_same_bytes(monkeypatch, caplog):
+def test_a_fit_interrupted_again_and_again_ends_with_the_same_bytes(caplog):
     """Each session is left at another iteration, between and on checkpoints."""
     problem = two_modes()
     settings = dict(n_live=100, num_delete=20, num_mcmc_steps=4)
     expected, _ = af.NSS(**settings)._fit(problem.model, problem.analysis)
 
     search = af.NSS(name="n", checkpoint_interval=4, **settings)
-    search.paths.model = problem.model
-    real_due = search_module._is_due
-    for leave_at in (2, 7, 8, 13, 21):
-
-        def due(iteration, interval, leave_at=leave_at):
-            if iteration == leave_at and interval != 4:
-                raise KeyboardInterrupt
-            return real_due(iteration, interval)
-
-        monkeypatch.setattr(search_module, "_is_due", due)
-        with pytest.raises(KeyboardInterrupt):
-            search._fit(problem.model, problem.analysis)
-    monkeypatch.setattr(search_module, "_is_due", real_due)
+    for iteration in (2, 7, 8, 13, 21):
+        leave_at(search, problem, iteration)
 
     caplog.set_level(logging.INFO)
     found, _ = search._fit(problem.model, problem.analysis)
@@ -185,7 +202,7 @@ def test_a_crash_after_convergence_resumes_without_sampling_again(monkeypatch):
 
     monkeypatch.setattr(af.NSS, "perform_update", perform_update)
     real = kernel.nested_slice_sampler
-    monkeypatch.setattr(kernel, "nested_slice_sampler", lambda **k: real(**k)._replace(one_step=None))
+    monkeypatch.setattr(kernel, "nested_slice_sampler", lambda **k: real(**k)._replace(advance=None))
     again = af.NSS(name="n", checkpoint_interval=1000, **settings)
     samples = again.fit(model=problem.model, analysis=problem.analysis).samples
     assert same_bytes(np.array(samples.parameter_lists), expected.positions)

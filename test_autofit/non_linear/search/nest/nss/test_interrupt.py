@@ -13,11 +13,13 @@ from pathlib import Path
 
 import autofit as af
 import filelock
+import jax
 import numpy as np
 import pytest
 from autofit import exc
 from autofit.non_linear.search.nest.nss import checkpoint
 from autofit.non_linear.search.nest.nss import interrupt as interrupt_module
+from autofit.non_linear.search.nest.nss.interrupt import Interruptions
 from problems import gaussian_in_a_box
 from test_exactness import same_run
 from test_search import Recording
@@ -85,11 +87,14 @@ def test_a_signal_in_an_iteration_of_minutes_saves_the_one_before_and_ends_the_p
         assert found[name].tobytes() == expected[name].tobytes(), name
 
 
-def test_a_second_signal_ends_the_process_at_once(tmp_path):
+def test_a_second_signal_is_not_kept_waiting(tmp_path):
+    """The second ends the wait for the device, and one more the save."""
     child = Child(tmp_path / "fit", "stalling", "slow_disk").wait_until_it_stalls()
-    child.process.send_signal(signal.SIGTERM)
-    time.sleep(1.0)
-    assert child.process.poll() is None
+    for saves in (False, True):
+        child.process.send_signal(signal.SIGTERM)
+        time.sleep(0.7)
+        assert child.process.poll() is None
+        assert ("SIGTERM received" in child.log) == saves
     child.process.send_signal(signal.SIGTERM)
     assert child.process.wait(timeout=2.0) == -signal.SIGTERM
 
@@ -170,6 +175,29 @@ def test_the_user_s_handler_is_called_after_the_save_and_decides(problem, handle
     assert saved == [4]
     assert same_run(found, expected)
     assert signal.getsignal(signal.SIGUSR1) is handler
+
+
+@jax.jit
+def a_second_in_which_a_signal_comes(x):
+    def wait(x):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1.0)
+        return x
+
+    return jax.pure_callback(wait, x, x)
+
+
+def test_what_the_device_is_about_to_finish_is_not_lost(handlers):
+    saved, result = [], 0.0
+
+    def save():
+        saved.append(float(result))
+
+    with Interruptions(logging.getLogger()) as interruptions:
+        result = interruptions.call(a_second_in_which_a_signal_comes, 1.0, save=save)
+        with pytest.raises(SystemExit):
+            interruptions.call(a_second_in_which_a_signal_comes, 1.0, save=save)
+    assert saved == [1.0]
 
 
 def test_an_ignored_signal_stays_ignored(problem, handlers):

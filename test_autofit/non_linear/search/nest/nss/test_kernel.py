@@ -152,9 +152,9 @@ def test_the_likelihood_is_compiled_at_one_place():
         traced.append(1)
         return -jnp.sum(x**2)
 
-    sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, 5, 3)
+    sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, 5, 3, termination=-3.0)
     state = jax.eval_shape(sampler.init, jnp.zeros((20, 2)))
     traced.clear()
-    jaxpr = jax.make_jaxpr(sampler.one_step)((state, jax.random.PRNGKey(0)))
+    jaxpr = jax.make_jaxpr(sampler.advance)((state, jax.random.PRNGKey(0)), 1)
     assert len(traced) == 1
-    assert str(jaxpr).count("while[") == 1
+    assert str(jaxpr).count("while[") == 2  # over iterations, and over ticks

@@ -14,7 +14,7 @@ import pytest
 from autofit import exc
 from autofit.non_linear.search.nest.nss import checkpoint, fingerprint, kernel
 from autofit.non_linear.search.nest.nss import search as search_module
-from problems import Problem, VectorAnalysis, box, gaussian_in_a_box
+from problems import Problem, VectorAnalysis, box, gaussian_in_a_box, leave_at
 from test_exactness import same_run
 
 SETTINGS = dict(n_live=60, num_delete=20, num_mcmc_steps=3, checkpoint_interval=2)
@@ -32,20 +32,10 @@ def problem():
 
 
 @pytest.fixture
-def interrupted(problem, monkeypatch):
+def interrupted(problem):
     """A search left after 9 iterations, the last of them checkpointed at 8."""
-    real = search_module._is_due
-
-    def due(iteration, interval):
-        if iteration == 9:
-            raise KeyboardInterrupt
-        return real(iteration, interval)
-
     search = new_search(problem)
-    with monkeypatch.context() as context:
-        context.setattr(search_module, "_is_due", due)
-        with pytest.raises(KeyboardInterrupt):
-            search._fit(problem.model, problem.analysis)
+    leave_at(search, problem, 9)
     return search
 
 

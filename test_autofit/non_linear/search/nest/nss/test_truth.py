@@ -4,8 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import search as search_module
-from problems import gaussian_in_a_box, three_priors, two_modes
+from problems import gaussian_in_a_box, leave_at, three_priors, two_modes
 
 SEEDS = range(4)
 
@@ -17,27 +16,12 @@ PROBLEMS = {
 }
 
 
-def resumed(problem, seed, monkeypatch):
+def resumed(problem, seed):
     """A search whose first session was left in the middle of the run."""
     search = problem.search(seed=seed, name=f"seed_{seed}", checkpoint_interval=10)
-    search.paths.model = problem.model
-    with monkeypatch.context() as context:
-        context.setattr(search_module, "_is_due", leave_at_iteration(35))
-        with pytest.raises(KeyboardInterrupt):
-            search._fit(problem.model, problem.analysis)
+    leave_at(search, problem, 35)
     assert search.checkpoint_file.exists()
     return search
-
-
-def leave_at_iteration(last):
-    real = search_module._is_due
-
-    def due(iteration, interval):
-        if iteration == last:
-            raise KeyboardInterrupt
-        return real(iteration, interval)
-
-    return due
 
 
 def run(problem, search):
@@ -72,9 +56,9 @@ def test_evidence_and_moments(name):
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_evidence_and_moments_after_a_resume(name, monkeypatch):
+def test_evidence_and_moments_after_a_resume(name):
     problem = PROBLEMS[name]()
-    assert_true(problem, [run(problem, resumed(problem, seed, monkeypatch)) for seed in (11, 12)])
+    assert_true(problem, [run(problem, resumed(problem, seed)) for seed in (11, 12)])
 
 
 def assert_true(problem, runs):
