@@ -11,6 +11,7 @@ blackjax, so the points are the same to the last bit. The phases and their names
 Statistics 31, 705).
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,13 +28,16 @@ from blackjax.types import ArrayTree
 MAX_EXPANSIONS = 10
 MAX_SHRINKAGE = 100
 STEP_OUT_LEFT, STEP_OUT_RIGHT, SHRINK = range(3)
+# On a CPU, more expensive likelihoods than these at once outgrow the caches (docs/performance.md).
+CPU_CHUNK_SIZE = 18
+EXPENSIVE_FLOPS = 1e6
 # How many dead points are handed over at once at most: enough that the hand-over costs nothing.
 BLOCK_POINTS = 1024
 
 
 class NestedSliceSampler(NamedTuple):
     """
-    The two compiled functions of a run.
+    What a run is made of: two compiled functions.
 
     Attributes
     ----------
@@ -44,10 +48,13 @@ class NestedSliceSampler(NamedTuple):
         fewer if the run converges or has to end, or if the block of dead points is full. ``dead`` is an ``NSInfo``
         with leading axes ``(at least done, num_delete)``, of which the first ``done`` rows are the points that died;
         its ``update_info`` is the number of likelihood evaluations of the chain that replaced each, int.
+    lanes
+        How many chains ``advance`` moves at once, each with one likelihood evaluation at a time.
     """
 
     init: Callable
     advance: Callable
+    lanes: int
 
 
 class Slice(NamedTuple):
@@ -145,12 +152,10 @@ def nested_slice_sampler(
     termination
         The log evidence that remains, relative to that of the dead points, below which the run has converged.
     chunk_size
-        The most likelihoods in memory at once; ``None`` for one of each chain.
+        The most likelihoods evaluated, and held in memory, at once; ``None`` for no bound.
     """
+    lanes = _num_lanes(num_delete, chunk_size)
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
-    new_particles = (
-        partial(jax.lax.map, new_particle, batch_size=chunk_size) if chunk_size else jax.vmap(new_particle)
-    )
     algorithm = blackjax.nss(
         logprior_fn=log_prior,
         loglikelihood_fn=log_likelihood,
@@ -158,12 +163,14 @@ def nested_slice_sampler(
         num_inner_steps=num_mcmc_steps,
         max_steps=MAX_EXPANSIONS,
         max_shrinkage=MAX_SHRINKAGE,
-        update_strategy=single_evaluation_update(new_particle, num_lanes(num_delete, chunk_size)),
+        update_strategy=single_evaluation_update(new_particle, lanes),
     )
 
     @jax.jit
     def init(positions):
-        state = adaptive_init(positions, new_particles, update_inner_kernel_params_fn=live_covariance_factor)
+        state = adaptive_init(
+            positions, _in_chunks(new_particle, chunk_size), update_inner_kernel_params_fn=live_covariance_factor
+        )
         return _strongly_typed(state)
 
     def one_step(state, rng_key):
@@ -188,12 +195,38 @@ def nested_slice_sampler(
         block = NSInfo(jax.tree.map(empty, carry[0].particles), jnp.zeros((capacity, num_delete), int))
         return jax.lax.while_loop(goes_on, body, (carry, block, jnp.asarray(0)))
 
-    return NestedSliceSampler(init, advance)
+    return NestedSliceSampler(init, advance, lanes)
 
 
-def num_lanes(num_delete: int, chunk_size: int | None) -> int:
-    """How many chains move at once: ``chunk_size``, or by default all of them."""
-    return min(chunk_size or num_delete, num_delete)
+def best_chunk_size(log_likelihood: Callable, n_dim: int) -> int | None:
+    """
+    How many likelihoods to evaluate at once where nobody says, ``None`` for as many as there are.
+
+    It is decided by what XLA knows of the function, not by a clock: a run that is resumed must decide alike.
+    """
+    if jax.default_backend() != "cpu":
+        return None
+    lowered = jax.jit(log_likelihood).lower(jax.ShapeDtypeStruct((n_dim,), jnp.result_type(float)))
+    return CPU_CHUNK_SIZE if lowered.cost_analysis().get("flops", 0.0) > EXPENSIVE_FLOPS else None
+
+
+def _num_lanes(num_delete: int, chunk_size: int | None) -> int:
+    """At most ``chunk_size``, and no more than leave each lane about the same number of chains."""
+    return math.ceil(num_delete / math.ceil(num_delete / (chunk_size or num_delete)))
+
+
+def _in_chunks(function: Callable, chunk_size: int | None) -> Callable:
+    """``function`` of one row, mapped over any number of them: ``chunk_size`` at once, and compiled at one place."""
+    if chunk_size is None:
+        return jax.vmap(function)
+
+    def mapped(rows):
+        number = len(rows)
+        padded = rows[jnp.arange(math.ceil(number / chunk_size) * chunk_size) % number]
+        chunks = jax.lax.map(jax.vmap(function), padded.reshape(-1, chunk_size, *rows.shape[1:]))
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:number], chunks)
+
+    return mapped
 
 
 def single_evaluation_update(new_particle: Callable, lanes: int) -> Callable:

@@ -148,7 +148,8 @@ class NSS(NonLinearSearch):
     num_delete
         Points replaced in each iteration, by as many chains at once. Below ``n_live``.
     chunk_size
-        The most likelihoods held in memory at once, ``None`` for no bound.
+        The most likelihoods evaluated, and held in memory, at once. ``None`` for as many as there are chains or
+        points; on a CPU, for 18 where the likelihood is expensive.
     termination
         The run ends when the log of the live points' share of the evidence, relative to that of the dead points,
         is below this. Zero or negative.
@@ -282,14 +283,7 @@ class NSS(NonLinearSearch):
         fitness = self.make_fitness(
             analysis=analysis, model=model, **self.execution_settings(analysis).fitness_overrides
         )
-        sampler = kernel.nested_slice_sampler(
-            log_prior=lambda vector: sum(model.log_prior_list_from_vector(vector, xp=jnp)),
-            log_likelihood=fitness.objective(SCALAR, compile=False),
-            num_delete=self.num_delete,
-            num_mcmc_steps=self.num_mcmc_steps,
-            termination=self.termination,
-            chunk_size=self.chunk_size,
-        )
+        sampler = self._sampler(model, fitness)
         quick_update_interval = self._quick_update_interval(analysis)
 
         with self._only_process_in_folder(), Interruptions(self.logger) as interruptions:
@@ -351,18 +345,31 @@ class NSS(NonLinearSearch):
         finally:
             self._holds_folder = False
 
+    def _sampler(self, model, fitness) -> kernel.NestedSliceSampler:
+        # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
+        log_likelihood = jax.jit(fitness.objective(SCALAR, compile=False), inline=True)
+        return kernel.nested_slice_sampler(
+            log_prior=lambda vector: sum(model.log_prior_list_from_vector(vector, xp=jnp)),
+            log_likelihood=log_likelihood,
+            num_delete=self.num_delete,
+            num_mcmc_steps=self.num_mcmc_steps,
+            termination=self.termination,
+            chunk_size=self.chunk_size or kernel.best_chunk_size(log_likelihood, model.prior_count),
+        )
+
     def _start(self, sampler, model) -> Run:
         _, init_key, run_key = jax.random.split(jax.random.PRNGKey(self.backend_seed), 3)
         positions = kernel.draw_from_prior(
             init_key, self.n_live, model.prior_count, lambda unit: model.vector_from_unit_vector(unit, xp=jnp)
         )
         self.logger.info(
-            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%d. The likelihood is compiled "
-            "during the first iteration.",
+            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%d, %d likelihoods evaluated at "
+            "once. They are compiled during the first iteration.",
             model.prior_count,
             self.n_live,
             self.num_delete,
             self.num_mcmc_steps,
+            sampler.lanes,
         )
         state = sampler.init(positions)
         if not np.any(np.asarray(state.particles.loglikelihood) > self.invalid_value):

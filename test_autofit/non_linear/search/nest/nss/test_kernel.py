@@ -137,6 +137,22 @@ def test_an_exhausted_budget_leaves_the_chain_in_place(monkeypatch):
     assert np.any(ours[1].update_info.accepted < 6)
 
 
+def test_a_cpu_is_given_few_expensive_likelihoods_at_once(monkeypatch):
+    cheap, expensive = (lambda x, n=n: jnp.sum(jnp.outer(x, jnp.ones(n)) ** 2) for n in (10, 1_000_000))
+    assert kernel.best_chunk_size(cheap, 3) is None
+    assert kernel.best_chunk_size(expensive, 3) == 18
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert kernel.best_chunk_size(expensive, 3) is None
+
+
+def test_lanes_are_at_most_a_chunk_and_have_about_the_same_number_of_chains_each():
+    def lanes(num_delete, chunk_size):
+        return kernel.nested_slice_sampler(log_prior, profile, num_delete, 1, -3.0, chunk_size).lanes
+
+    assert [lanes(n, None) for n in (1, 20, 50)] == [1, 20, 50]
+    assert [lanes(n, 18) for n in (1, 18, 19, 20, 50, 100)] == [1, 18, 10, 10, 17, 17]
+
+
 def test_positions_may_be_any_pytree():
     flat = lambda x: ravel_pytree(x)[0]  # noqa: E731
     init, blackjax_run, our_run = runs(LIKELIHOODS["modes"], 10, 5, lanes=4, flat=flat)

@@ -1,0 +1,138 @@
+"""The problems of the benchmarks, as PyAutoFit models and JAX analyses; where it is known, with the log evidence."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# XLA's FFT on CPUs can deadlock when two of them run at once, as they may in a lens likelihood.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+
+import autofit as af  # before jax: it switches float64 on
+import jax
+import jax.numpy as jnp
+import numpy as np
+from autofit.non_linear.objective import SCALAR
+from jax.scipy.special import logsumexp
+from jax.scipy.stats import norm
+
+
+class VectorAnalysis(af.Analysis):
+    """A likelihood that is a function of the vector of parameters ``x0``, ``x1``, ..."""
+
+    def __init__(self, log_likelihood: Callable):
+        super().__init__(use_jax=True)
+        self.log_likelihood = log_likelihood
+
+    def log_likelihood_function(self, instance):
+        return self.log_likelihood(jnp.stack([getattr(instance, f"x{i}") for i in range(len(instance.dict))]))
+
+
+@dataclass
+class Problem:
+    model: af.AbstractPriorModel
+    analysis: af.Analysis
+    log_evidence: float | None = None
+
+    def functions(self) -> tuple[Callable, Callable, Callable]:
+        """
+        Log prior, log likelihood and prior transform of one ``(n_dim,)`` vector, as ``af.NSS`` sees them: traceable,
+        and with the host's guards against invalid models.
+        """
+        search = af.NSS()
+        overrides = search.execution_settings(self.analysis).fitness_overrides
+        fitness = search.make_fitness(analysis=self.analysis, model=self.model, **overrides)
+        return (
+            lambda vector: sum(self.model.log_prior_list_from_vector(vector, xp=jnp)),
+            fitness.objective(SCALAR, compile=False),
+            lambda unit: self.model.vector_from_unit_vector(unit, xp=jnp),
+        )
+
+    def draw(self, n: int, seed: int = 0) -> jax.Array:
+        """``n`` draws from the prior, ``(n, n_dim)``."""
+        cube = jax.random.uniform(jax.random.PRNGKey(seed), (n, self.model.prior_count))
+        return jax.jit(jax.vmap(self.functions()[2]))(cube)
+
+
+def profile(components: int, pixels: int) -> Problem:
+    """A noisy 1D profile of Gaussian components, three parameters each, with the same information for any pixels."""
+    positions = jnp.linspace(0.0, 100.0, pixels)
+    noise = 0.2 * np.sqrt(pixels / 100.0)
+    truth = jnp.array([30.0, 1.0, 8.0, 65.0, 0.7, 5.0][: 3 * components])
+
+    def signal(x):
+        centre, height, width = x.reshape(components, 3, 1).swapaxes(0, 1)
+        return jnp.sum(height * jnp.exp(-0.5 * ((positions - centre) / width) ** 2), axis=0)
+
+    data = signal(truth) + noise * np.random.default_rng(1).normal(size=pixels)
+    priors = {}
+    for i in range(components):
+        low, high = 100.0 * i / components, 100.0 * (i + 1) / components
+        bounds = (low, high), (0.0, 2.0), (1.0, 20.0)
+        priors |= {f"x{3 * i + j}": af.UniformPrior(*limits) for j, limits in enumerate(bounds)}
+    return Problem(
+        af.Collection(**priors), VectorAnalysis(lambda x: -0.5 * jnp.sum(((data - signal(x)) / noise) ** 2))
+    )
+
+
+def _box(n_dim: int, half_width: float) -> af.Collection:
+    return af.Collection(**{f"x{i}": af.UniformPrior(-half_width, half_width) for i in range(n_dim)})
+
+
+def correlated_gaussian(n_dim: int = 10, correlation: float = 0.95) -> Problem:
+    """A Gaussian, every two of whose parameters are correlated alike, in a box."""
+    covariance = correlation + (1.0 - correlation) * np.eye(n_dim)
+    precision = jnp.asarray(np.linalg.inv(covariance))
+    norm_constant = 0.5 * float(np.linalg.slogdet(2.0 * np.pi * covariance)[1])
+    return Problem(
+        _box(n_dim, 10.0),
+        VectorAnalysis(lambda x: -0.5 * x @ precision @ x - norm_constant),
+        log_evidence=-n_dim * np.log(20.0),
+    )
+
+
+def two_modes(n_dim: int = 5) -> Problem:
+    """Two Gaussians in opposite corners of a box, one with 30% and one with 70% of the evidence."""
+    weights, centres = jnp.array([0.3, 0.7]), jnp.array([[-4.0], [4.0]])
+    return Problem(
+        _box(n_dim, 10.0),
+        VectorAnalysis(lambda x: logsumexp(jnp.log(weights) + norm.logpdf(x, centres, 0.7).sum(axis=1))),
+        log_evidence=-n_dim * np.log(20.0),
+    )
+
+
+def lens(pixels_across: int = 100) -> Problem:
+    """Simulated imaging of a lens, 21 parameters: Sersic light, isothermal mass, shear and a Sersic source."""
+    import autolens as al
+
+    pixel_scale = 5.0 / pixels_across
+    truth = al.Tracer(
+        galaxies=[
+            al.Galaxy(
+                redshift=0.5,
+                bulge=al.lp.Sersic(ell_comps=(0.05, 0.03), intensity=0.5, effective_radius=0.8, sersic_index=3.0),
+                mass=al.mp.Isothermal(einstein_radius=1.2, ell_comps=(0.1, 0.05)),
+                shear=al.mp.ExternalShear(gamma_1=0.03, gamma_2=-0.02),
+            ),
+            al.Galaxy(
+                redshift=1.0,
+                bulge=al.lp.Sersic(
+                    centre=(0.05, 0.1), ell_comps=(0.1, -0.05), intensity=1.0, effective_radius=0.3, sersic_index=1.5
+                ),
+            ),
+        ]
+    )
+    shape = (pixels_across, pixels_across)
+    psf = al.Convolver.from_gaussian(shape_native=(11, 11), sigma=0.08, pixel_scales=pixel_scale)
+    simulator = al.SimulatorImaging(exposure_time=1000.0, psf=psf, background_sky_level=0.1, noise_seed=1)
+    grid = al.Grid2D.uniform(shape_native=shape, pixel_scales=pixel_scale, over_sample_size=1)
+    dataset = simulator.via_tracer_from(tracer=truth, grid=grid)
+    dataset = dataset.apply_mask(al.Mask2D.circular(shape_native=shape, pixel_scales=pixel_scale, radius=2.0))
+    model = af.Collection(
+        galaxies=af.Collection(
+            lens=af.Model(
+                al.Galaxy, redshift=0.5, bulge=al.lp.Sersic, mass=al.mp.Isothermal, shear=al.mp.ExternalShear
+            ),
+            source=af.Model(al.Galaxy, redshift=1.0, bulge=al.lp.Sersic),
+        )
+    )
+    return Problem(model, al.AnalysisImaging(dataset=dataset.apply_over_sampling(1), use_jax=True))
