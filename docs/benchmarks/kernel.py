@@ -11,7 +11,7 @@ prints the seconds after compilation of
 
 as medians of runs that alternate; the share of the lanes' evaluations that were needed ("busy"); and the seconds to
 trace and compile one iteration, with nothing in JAX's cache. The live points of both are compared byte for byte.
-``--slices`` ends each run after so many slices in all, 0 for whole runs.
+``--slices`` ends each run after so many slices in all, 0 for whole runs; ``--skip`` begins all of them after so many.
 """
 
 import argparse
@@ -97,12 +97,26 @@ def seconds_per_evaluation(name: str) -> float:
     return min(map(seconds, BATCHES))
 
 
-def compare(name: str, n_live: int, num_delete: int, num_steps: int, lanes: int, slices: int, repeats: int) -> str:
+def compare(
+    name: str,
+    n_live: int,
+    num_delete: int,
+    num_steps: int,
+    chunk_size: int | None,
+    skip: int,
+    slices: int,
+    repeats: int,
+) -> str:
     problem, functions = functions_of(name)
+    chunk_size = chunk_size or kernel.best_chunk_size(functions[1], problem.model.prior_count)
+    lanes = kernel.nested_slice_sampler(*functions[:2], num_delete, num_steps, TERMINATION, chunk_size).lanes
     new_particle = partial(init_state_strategy, logprior_fn=functions[0], loglikelihood_fn=functions[1])
     setting = functions, problem.draw(n_live), num_delete, num_steps
     lockstep = Run(*setting)
     ours = Run(*setting, update_strategy=kernel.single_evaluation_update(new_particle, lanes))
+    for _ in range(skip // (num_delete * num_steps)):
+        ours.start, _ = ours.one_step(ours.start)
+    lockstep.start = jax.block_until_ready(ours.start)
     for _ in range(repeats):
         for run in (lockstep, ours):
             run(slices // (num_delete * num_steps) or None)
@@ -125,8 +139,9 @@ if __name__ == "__main__":
     parser.add_argument("--n-live", type=int, nargs="+", default=[200, 1000])
     parser.add_argument("--num-delete", type=int, nargs="+", default=[20, 50])
     parser.add_argument("--num-steps", type=int, nargs="+", help="instead of 5 and twice the number of parameters")
-    parser.add_argument("--lanes", type=int, nargs="+", help="instead of as many as chains")
+    parser.add_argument("--chunk-size", type=int, nargs="+", default=[None], help="instead of what af.NSS picks")
     parser.add_argument("--slices", type=int, default=0)
+    parser.add_argument("--skip", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     print(
@@ -139,10 +154,9 @@ if __name__ == "__main__":
         for live in given.n_live:
             for delete in given.num_delete:
                 for steps in given.num_steps or (5, twice):
-                    for n_lanes in given.lanes or [delete]:
-                        lane_count = min(n_lanes, delete)
+                    for size in given.chunk_size:
                         print(
-                            compare(problem_name, live, delete, steps, lane_count, given.slices, given.repeats),
+                            compare(problem_name, live, delete, steps, size, given.skip, given.slices, given.repeats),
                             flush=True,
                         )
         print(f"{problem_name}: {1e6 * seconds_per_evaluation(problem_name):.1f} us per evaluation", flush=True)

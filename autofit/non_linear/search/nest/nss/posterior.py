@@ -62,7 +62,8 @@ def simulate_log_shells(n_live: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     log_volume = np.cumsum(np.log1p(-uniform) / n_live)
     outer = np.concatenate([[0.0], log_volume[:-1]])
     inner = np.concatenate([log_volume[1:], [-np.inf]])
-    return outer + _log1mexp(inner - outer) - np.log(2.0)
+    shrinkage = np.minimum(inner - outer, -np.finfo(float).eps)
+    return outer + np.log(-0.5 * np.expm1(shrinkage))
 
 
 def posterior_from(
@@ -94,16 +95,12 @@ def posterior_from(
     mean_weights = np.zeros(len(order))
     for simulation in range(n_simulations):
         log_weights = log_likelihood + simulate_log_shells(n_live, rng.random(len(order)))
-        log_evidences[simulation] = np.logaddexp.reduce(log_weights)
-        mean_weights += np.exp(log_weights - log_evidences[simulation]) / n_simulations
+        largest = log_weights.max()
+        weights = np.exp(log_weights - largest)
+        log_evidences[simulation] = largest + np.log(weights.sum())
+        mean_weights += weights / (weights.sum() * n_simulations)
 
     log_weights = np.empty(len(order))
     with np.errstate(divide="ignore"):
         log_weights[order] = np.log(mean_weights) + log_evidences.mean()
     return Posterior(log_weights, log_evidences, float(mean_weights.sum() ** 2 / (mean_weights**2).sum()))
-
-
-def _log1mexp(x: np.ndarray) -> np.ndarray:
-    """``log(1 - exp(x))`` for negative ``x``, by the branch that keeps its digits (Maechler 2012)."""
-    x = np.minimum(x, -np.finfo(x.dtype).eps)
-    return np.where(x > -np.log(2.0), np.log(-np.expm1(x)), np.log1p(-np.exp(x)))

@@ -109,7 +109,8 @@ class _NSSInternal:
     What the host archives of a finished run. Its name and fields are those of the host's own class, so that an
     archive of either can be read by both.
 
-    ``positions`` is ``(n, n_dim)``; ``loglikelihoods`` and ``log_weights`` are ``(n,)``; ``logZs`` holds the log
+    ``positions`` is ``(n, n_dim)``; ``loglikelihoods``, ``log_weights`` and ``log_priors`` (ours alone, and so
+    ``None`` in archives of the host's) are ``(n,)``; ``logZs`` holds the log
     evidence under each simulation of the prior volumes; ``evals`` counts likelihood evaluations; times are in
     seconds, over all sessions of the run.
     """
@@ -127,6 +128,7 @@ class _NSSInternal:
     num_delete: int
     termination: float
     seed: int
+    log_priors: np.ndarray | None = None
 
 
 class NSS(NonLinearSearch):
@@ -372,7 +374,15 @@ class NSS(NonLinearSearch):
             sampler.lanes,
         )
         state = sampler.init(positions)
-        if not np.any(np.asarray(state.particles.loglikelihood) > self.invalid_value):
+        invalid = np.count_nonzero(np.asarray(state.particles.loglikelihood) <= self.invalid_value)
+        if 0 < invalid < self.n_live:
+            self.logger.info(
+                "%d of the n_live=%d points drawn from the prior are invalid (NaN, infinite or ruled out by an "
+                "assertion); they die first, and count as prior volume without likelihood.",
+                invalid,
+                self.n_live,
+            )
+        if invalid == self.n_live:
             raise exc.SearchException(
                 f"None of the n_live={self.n_live} points drawn from the prior has a valid log likelihood: each is "
                 "NaN, infinite, above the magnitude ceiling or ruled out by an assertion on the model. Evaluate "
@@ -505,9 +515,9 @@ class NSS(NonLinearSearch):
 
     def _internal_from(self, run: Run) -> _NSSInternal:
         points = [dead.particles for dead in run.dead] + [jax.device_get(run.state.particles)]
-        position, log_likelihood, birth = (
+        position, log_likelihood, birth, log_prior = (
             np.concatenate([getattr(block, name) for block in points])
-            for name in ("position", "loglikelihood", "loglikelihood_birth")
+            for name in ("position", "loglikelihood", "loglikelihood_birth", "logdensity")
         )
         posterior = posterior_from(log_likelihood, birth, np.random.default_rng(self.backend_seed))
         return _NSSInternal(
@@ -524,6 +534,7 @@ class NSS(NonLinearSearch):
             num_delete=self.num_delete,
             termination=self.termination,
             seed=self.seed,
+            log_priors=log_prior,
         )
 
     def samples_info_from(self, search_internal: _NSSInternal | None = None) -> dict:
@@ -549,6 +560,7 @@ class NSS(NonLinearSearch):
         return RawSamples(
             parameters=np.asarray(search_internal.positions),
             log_likelihood=np.asarray(search_internal.loglikelihoods),
+            log_prior=search_internal.log_priors,
             weights=weights / weights.sum(),
             info=self.samples_info_from(search_internal),
             label="NSS",

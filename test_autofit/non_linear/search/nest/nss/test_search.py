@@ -15,7 +15,7 @@ from autofit.non_linear.checkpoint import Checkpointer
 from autofit.non_linear.search import capabilities, registry
 from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss import search as search_module
-from problems import Problem, VectorAnalysis, box, gaussian_in_a_box
+from problems import Problem, VectorAnalysis, box, gaussian_in_a_box, three_priors
 
 QUICK = dict(n_live=60, num_delete=20, num_mcmc_steps=3)
 
@@ -196,6 +196,23 @@ def test_every_likelihood_evaluation_is_counted(problem):
     assert internal.evals == len(counted)
 
 
+def test_samples_carry_the_priors_that_the_host_would_compute():
+    problem = three_priors()
+    samples = fit(af.NSS(**QUICK), problem).samples
+    expected = problem.model.log_prior_list_from(parameter_lists=samples.parameter_lists)
+    np.testing.assert_allclose(samples.log_prior_list, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_columns_of_samples_are_those_of_their_list(problem):
+    samples = fit(af.NSS(**QUICK), problem).samples
+    expected = np.array(samples.parameter_lists).T
+    samples.parameters_extract[:] = 0.0
+    assert np.array_equal(samples.parameters_extract, expected)
+    assert np.array_equal(samples.minimise().parameters_extract, np.array(samples.minimise().parameter_lists).T)
+    assert expected.tobytes() not in pickle.dumps(samples)
+    assert np.array_equal(pickle.loads(pickle.dumps(samples)).parameters_extract, expected)
+
+
 def test_completed_results_are_read_by_the_aggregator(problem, output_path):
     result = fit(af.NSS(name="n", **QUICK), problem)
     found = list(Aggregator.from_directory(output_path).values("samples"))
@@ -255,11 +272,14 @@ def test_a_numpy_analysis_gets_the_host_s_error(problem):
         fit(af.NSS(**QUICK), problem, NumpyAnalysis())
 
 
-def test_invalid_points_get_no_weight():
+def test_invalid_points_get_no_weight_and_are_reported(caplog):
     valid = gaussian_in_a_box(2)
     problem = Problem(valid.priors, lambda x: jnp.where(x[0] > 0.0, valid.log_likelihood(x), jnp.nan))
-    samples = fit(af.NSS(**QUICK), problem).samples
+    with caplog.at_level(logging.INFO):
+        samples = fit(af.NSS(**QUICK), problem).samples
     x0 = np.array(samples.parameter_lists)[:, 0]
+    invalid = np.array(samples.log_likelihood_list) <= -1e30
+    assert f"{invalid.sum()} of the n_live=60 points drawn from the prior are invalid" in caplog.text
     weights = np.array(samples.weight_list)
     assert np.any(x0 < 0.0)
     assert weights[x0 < 0.0].sum() == 0.0

@@ -1,0 +1,271 @@
+"""Whole fits with af.NSS, PyAutoFit's own af.NSS and the field's other nested samplers, on the same JAX likelihoods.
+
+    pip install nautilus-sampler ultranest jaxns   # and autolens, for the lens
+    python docs/benchmarks/compare.py [--problems ...] [--samplers ...] [--repeats 3] [--figure FILE]
+
+Every fit runs in a process of its own with nothing in JAX's compilation cache, the samplers one after the other, then
+all of them again with the next seed. Prints for each problem the medians of
+
+- fit: seconds from a model and an analysis to samples in hand, compilation and output included,
+- sampling: those of the sampler's own run, where it tells,
+- evaluations: of the likelihood, as the sampler counts them,
+- ESS: Kish's effective number of the weighted samples, and how many of them a second of the fit gives,
+- log evidence, its error, and how many errors it lies from the truth where that is known,
+- memory: the peak of the process.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+REPEATS_OF_LENS = 1
+
+
+def settings(n_dim: int) -> dict:
+    """What each sampler's own documentation recommends for a problem of so many parameters."""
+    nss = dict(n_live=500, num_delete=50, num_mcmc_steps=max(5, 2 * n_dim))
+    return {
+        "NSS": nss,
+        "NSS of PyAutoFit": nss,
+        "Nautilus": dict(n_live=2000, n_eff=10_000),
+        "DynestyStatic": dict(nlive=500),
+        "UltraNest": dict(min_num_live_points=400, popsize=100, nsteps=2 * n_dim),
+        "jaxns": {},
+    }
+
+
+def problem_of(name: str):
+    import problems
+
+    return {
+        "profile, 3 parameters": partial(problems.profile, components=1, pixels=100),
+        "profile, 6 parameters": partial(problems.profile, components=2, pixels=2_000),
+        "correlated Gaussian, 10 parameters": problems.correlated_gaussian,
+        "two modes, 5 parameters": problems.two_modes,
+        "lens, 21 parameters": partial(problems.lens, pixels_across=50),
+    }[name]()
+
+
+PROBLEMS = (
+    "profile, 3 parameters",
+    "profile, 6 parameters",
+    "correlated Gaussian, 10 parameters",
+    "two modes, 5 parameters",
+    "lens, 21 parameters",
+)
+
+
+def kish(weights) -> float:
+    import numpy as np
+
+    weights = np.asarray(weights, dtype=float)
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def with_autofit(search_class: str, problem, seed: int, options: dict) -> dict:
+    import autofit as af
+
+    if search_class != "DynestyStatic":
+        options = {**options, "seed": seed}
+    search = getattr(af, search_class)(name="fit", silence=True, **options)
+    samples = search.fit(model=problem.model, analysis=problem.analysis).samples
+    info = samples.samples_info
+    return dict(
+        log_evidence=samples.log_evidence,
+        error=samples.log_evidence_error,
+        evaluations=info["total_samples"],
+        sampling=float(info.get("sampling_time", info.get("time"))),
+        ess=kish(samples.weight_list),
+    )
+
+
+def with_ultranest(problem, seed: int, options: dict) -> dict:
+    import jax
+    import numpy as np
+    import ultranest
+    from ultranest.popstepsampler import PopulationSliceSampler, generate_mixture_random_direction
+
+    np.random.seed(seed)
+    _, log_likelihood, transform = problem.functions()
+    compiled = {name: jax.jit(jax.vmap(f)) for name, f in (("ll", log_likelihood), ("prior", transform))}
+
+    def vectorized(function):
+        def call(points):
+            # Padded to a power of two, or every number of points would be compiled.
+            padded = np.resize(points, (max(16, 1 << (len(points) - 1).bit_length()), points.shape[1]))
+            return np.asarray(function(padded))[: len(points)]
+
+        return call
+
+    sampler = ultranest.ReactiveNestedSampler(
+        [f"x{i}" for i in range(problem.model.prior_count)],
+        vectorized(compiled["ll"]),
+        vectorized(compiled["prior"]),
+        vectorized=True,
+    )
+    sampler.stepsampler = PopulationSliceSampler(
+        popsize=options["popsize"], nsteps=options["nsteps"], generate_direction=generate_mixture_random_direction
+    )
+    started = time.perf_counter()
+    result = sampler.run(min_num_live_points=options["min_num_live_points"], show_status=False, viz_callback=False)
+    return dict(
+        log_evidence=result["logz"],
+        error=result["logzerr"],
+        evaluations=result["ncall"],
+        sampling=time.perf_counter() - started,
+        ess=kish(result["weighted_samples"]["weights"]),
+    )
+
+
+def with_jaxns(problem, seed: int, options: dict) -> dict:
+    import jax
+    import jax.numpy as jnp
+    from jaxns.core import NestedSampler
+    from jaxns.model import Model
+    from jaxns.priors import Prior
+    from tensorflow_probability.substrates import jax as tfp
+
+    _, log_likelihood, transform = problem.functions()
+    n_dim = problem.model.prior_count
+
+    def prior_model():
+        unit = Prior(tfp.distributions.Uniform(jnp.zeros(n_dim), jnp.ones(n_dim)), name="unit").realise()
+        return log_likelihood(transform(unit))
+
+    started = time.perf_counter()
+    state = NestedSampler(model=Model(prior_model=prior_model), **options).run(key=jax.random.PRNGKey(seed))
+    results = state.to_result().trim()
+    return dict(
+        log_evidence=float(results.log_Z_mean),
+        error=float(results.log_Z_uncert),
+        evaluations=int(results.total_num_likelihood_evaluations),
+        sampling=time.perf_counter() - started,
+        ess=float(results.ess),
+    )
+
+
+SAMPLERS = {
+    "NSS": partial(with_autofit, "NSS"),
+    "NSS of PyAutoFit": partial(with_autofit, "NSS"),
+    "Nautilus": partial(with_autofit, "Nautilus"),
+    "DynestyStatic": partial(with_autofit, "DynestyStatic"),
+    "UltraNest": with_ultranest,
+    "jaxns": with_jaxns,
+}
+
+
+def one_fit(sampler: str, problem_name: str, seed: int) -> None:
+    """Print what a fit gives, as JSON in the last line; the body of a process of its own."""
+    import resource
+
+    import problems  # noqa: F401 (first: it switches float64 on)
+
+    # isort: split
+    import autofit as af
+
+    problem = problem_of(problem_name)
+    af.conf.instance.output_path = tempfile.mkdtemp()
+    started = time.perf_counter()
+    found = SAMPLERS[sampler](problem, seed, settings(problem.model.prior_count)[sampler])
+    found["fit"] = time.perf_counter() - started
+    found["truth"] = problem.log_evidence
+    found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    print(json.dumps({name: value if value is None else float(value) for name, value in found.items()}))
+
+
+def in_a_process(sampler: str, problem: str, seed: int) -> dict:
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
+        if sampler == "NSS of PyAutoFit":
+            environment["AUTOFIT_NSS"] = "stock"
+        command = [sys.executable, __file__, "--one", sampler, problem, str(seed)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        sys.exit(f"{sampler} on {problem} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def row(sampler: str, runs: list[dict]) -> str:
+    median = {name: statistics.median(run[name] for run in runs) for name in runs[0] if name != "truth"}
+    truth = runs[0]["truth"]
+    deviations = ", ".join(f"{(run['log_evidence'] - truth) / run['error']:+.1f}" for run in runs) if truth else ""
+    return (
+        f"| {sampler} | {median['fit']:.1f} s | {median['sampling']:.1f} s | {median['evaluations']:,.0f} "
+        f"| {median['ess']:,.0f} | {ess_per_second(runs):,.0f} "
+        f"| {median['log_evidence']:.2f} ± {median['error']:.2f} | {deviations} | {median['memory']:,.0f} MB |"
+    )
+
+
+def ess_per_second(runs: list[dict]) -> float:
+    return statistics.median(run["ess"] / run["fit"] for run in runs)
+
+
+def draw(found: dict, path: Path) -> None:
+    """Effective samples per second of the whole fit, a panel for each problem."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(found), figsize=(3.0 * len(found), 2.6), sharey=True, squeeze=False)
+    for ax, (problem, runs_of) in zip(axes[0], found.items(), strict=True):
+        rates = [ess_per_second(runs) for runs in runs_of.values()]
+        bars = ax.barh(list(runs_of), rates, color=["#0072B2" if name == "NSS" else "0.7" for name in runs_of])
+        ax.bar_label(bars, fmt=lambda rate: f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}", padding=2, fontsize=8)
+        ax.set_xscale("log")
+        ax.margins(x=0.25)
+        ax.set_title(problem, fontsize=9)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].invert_yaxis()
+    figure.supxlabel("effective samples per second of the whole fit", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=PROBLEMS)
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        return one_fit(given.one[0], given.one[1], int(given.one[2]))
+
+    packages = ("autofit", "blackjax", "jax", "nautilus-sampler", "dynesty", "ultranest", "jaxns")
+    print(
+        f"Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in packages)}, ", end=""
+    )
+    print(f"{os.cpu_count()} cores, seeds 1 to {given.repeats}\n")
+    found = {}
+    for problem in given.problems:
+        repeats = min(given.repeats, REPEATS_OF_LENS) if problem.startswith("lens") else given.repeats
+        runs = {sampler: [] for sampler in given.samplers}
+        for seed in range(1, repeats + 1):
+            for sampler in given.samplers:
+                runs[sampler].append(in_a_process(sampler, problem, seed))
+        n_dim = int(problem.split(", ")[1].split()[0])
+        print(f"### {problem.capitalize()}\n")
+        print("| | fit | sampling | evaluations | ESS | ESS/s | log evidence | errors from truth | memory |")
+        print("|---|" + "---:|" * 8)
+        for sampler in given.samplers:
+            print(row(sampler, runs[sampler]), flush=True)
+        print(f"\nSettings: {json.dumps(settings(n_dim))}\n", flush=True)
+        found[problem] = runs
+    if given.figure:
+        draw(found, given.figure)
+    return None
+
+
+if __name__ == "__main__":
+    main()

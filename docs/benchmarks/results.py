@@ -1,0 +1,118 @@
+"""What follows sampling: weights and evidence from the dead points, then the host's result step.
+
+    python docs/benchmarks/results.py [--profile]
+
+Prints seconds and peak memory, in processes of their own: of ``posterior_from`` for a million points, and, for 20,000
+and 250,000 samples of 6 parameters, of the host's ``perform_update`` (samples, summaries, csv, plots, latents) with
+this af.NSS and with PyAutoFit's own. ``--profile`` prints where the time of the host's step goes.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+
+import numpy as np
+
+N_DIM = 6
+SIZES = (20_000, 250_000)
+
+
+def points(number: int, n_live: int = 200, num_delete: int = 50):
+    """Positions, log likelihoods and births like those of a run that went down a Gaussian."""
+    rng = np.random.default_rng(0)
+    log_volume = -np.arange(number) / n_live * 20.0 / (number / n_live)
+    radius = np.exp(log_volume / N_DIM)
+    direction = rng.normal(size=(number, N_DIM))
+    positions = 0.45 * radius[:, None] * direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    log_likelihood = -0.5 * radius**2 / 0.05**2
+    batch = np.arange(number) // num_delete
+    birth = np.where(batch < n_live // num_delete, np.nan, log_likelihood[np.maximum(0, (batch - 4) * num_delete)])
+    return positions, log_likelihood, birth
+
+
+def posterior_step() -> None:
+    from autofit.non_linear.search.nest.nss.posterior import posterior_from
+
+    _, log_likelihood, birth = points(1_000_000)
+    started = time.perf_counter()
+    posterior_from(log_likelihood, birth, np.random.default_rng(0))
+    seconds = time.perf_counter() - started
+    tracemalloc.start()
+    posterior_from(log_likelihood, birth, np.random.default_rng(0), n_simulations=2)
+    print(json.dumps([seconds, tracemalloc.get_traced_memory()[1] / 2**20]))
+
+
+def result_step(number: int, profile: bool) -> None:
+    import cProfile
+    import pstats
+
+    import problems  # first: it switches float64 on
+
+    # isort: split
+    import autofit as af
+    from autofit.non_linear.search.nest.nss.search import _NSSInternal
+
+    af.conf.instance.output_path = tempfile.mkdtemp()
+    positions, log_likelihood, _ = points(number)
+    model = af.Collection(**{f"x{i}": af.UniformPrior(-1.0, 1.0) for i in range(N_DIM)})
+    analysis = problems.VectorAnalysis(lambda x: -0.5 * (x @ x) / 0.05**2)
+    log_weights = log_likelihood - 20.0 * np.arange(number) / number
+    internal = _NSSInternal(
+        positions, log_likelihood, log_weights, np.zeros(100), 1.0, 1.0, number, number // 10, 200, 5, 50, -3.0, 42
+    )
+    if hasattr(internal, "log_priors"):
+        internal.log_priors = np.full(number, -N_DIM * np.log(2.0))
+    search = af.NSS(name="results")
+    search.paths.model = model
+    fitness = search.make_fitness(
+        analysis=analysis, model=model, **search.execution_settings(analysis).fitness_overrides
+    )
+    profiler = cProfile.Profile()
+    if profile:
+        profiler.enable()
+    started = time.perf_counter()
+    search.perform_update(model, analysis, during_analysis=False, fitness=fitness, search_internal=internal)
+    seconds = time.perf_counter() - started
+    if profile:
+        profiler.disable()
+        pstats.Stats(profiler, stream=sys.stderr).sort_stats("cumulative").print_stats(45)
+    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0]))
+
+
+def in_a_process(*arguments, stock: bool = False) -> list[float]:
+    environment = {**os.environ, **({"AUTOFIT_NSS": "stock"} if stock else {})}
+    command = [sys.executable, __file__, *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        return posterior_step() if given.one == "posterior" else result_step(int(given.one), given.profile)
+    if given.profile:
+        return in_a_process("--one", SIZES[-1], "--profile")
+
+    seconds, memory = in_a_process("--one", "posterior")
+    print(f"posterior_from, 1,000,000 points: {seconds:.1f} s, {memory:.0f} MB\n")
+    print("| samples | this af.NSS | memory | PyAutoFit's own | memory |\n|---:|---:|---:|---:|---:|")
+    for size in SIZES:
+        ours, theirs = in_a_process("--one", size), in_a_process("--one", size, stock=True)
+        print(
+            f"| {size:,} | {ours[0]:.1f} s | {ours[1]:,.0f} MB | {theirs[0]:.1f} s | {theirs[1]:,.0f} MB |",
+            flush=True,
+        )
+    return None
+
+
+if __name__ == "__main__":
+    main()
