@@ -505,8 +505,8 @@ class NSS(NonLinearSearch):
     def _fire_quick_update(self, state, model, analysis) -> None:
         """Visualize the best live point. A picture that fails is logged, and never stops the fit."""
         try:
-            best = int(np.argmax(state.particles.loglikelihood))
-            vector = np.asarray(state.particles.position[best]).tolist()
+            live = jax.device_get(state.particles)
+            vector = live.position[np.argmax(live.loglikelihood)].tolist()
             analysis.visualize(paths=self.paths, instance=model.instance_from_vector(vector), during_analysis=True)
         except Exception as error:
             if repr(error) not in self._logged_quick_update_errors:

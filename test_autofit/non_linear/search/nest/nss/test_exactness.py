@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss.checkpoint import _load_checkpoint, _save_checkpoint
+from jax.experimental.compilation_cache import compilation_cache
 from problems import Problem, box, gaussian_in_a_box, leave_at, three_priors, two_modes
 
 INTERNAL = ("positions", "loglikelihoods", "log_weights", "logZs", "evals", "ess")
@@ -166,6 +167,42 @@ def test_first_later_and_resumed_iterations_share_one_compilation(tmp_path):
     carry, *_ = sampler.advance((sampler.init(jnp.ones((40, 2))), jax.random.PRNGKey(0)), 3)
     sampler.advance(jax.device_get(carry), 5)
     assert compiled.count("advance") == 2
+
+
+@pytest.fixture
+def programs_compiled(tmp_path):
+    """Counts programs that were not in JAX's compilation cache on disk, which is empty at first and takes all."""
+    misses = []
+
+    def count(event, **_):
+        if event == "/jax/compilation_cache/cache_misses":
+            misses.append(event)
+
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in zip(names, (str(tmp_path / "cache"), 0.0), strict=True):
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    jax.monitoring.register_event_listener(count)
+    yield misses
+    jax.monitoring.unregister_event_listener(count)
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+def test_a_resumed_fit_compiles_nothing_that_is_in_the_cache(programs_compiled):
+    problem = gaussian_in_a_box(2)
+    settings = dict(name="n", n_live=60, num_delete=20, num_mcmc_steps=3, checkpoint_interval=2)
+    leave_at(af.NSS(**settings), problem, 4)
+    assert programs_compiled
+    leave_at(af.NSS(**settings), problem, 6)
+    programs_compiled.clear()
+    leave_at(af.NSS(**settings), problem, 13)
+    search = af.NSS(**settings, iterations_per_quick_update=5)
+    search.paths.model = problem.model
+    search._fit(problem.model, problem.analysis)
+    assert not programs_compiled
 
 
 def test_the_size_of_chunks_is_felt_only_in_rounding():
