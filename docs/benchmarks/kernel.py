@@ -78,23 +78,31 @@ def functions_of(name: str):
 
 
 @cache
-def seconds_per_evaluation(name: str) -> float:
-    """Of a log prior and a log likelihood, in the vmapped batch of the best size."""
-    problem, (log_prior, log_likelihood, _) = functions_of(name)
-    points = problem.draw(4 * max(BATCHES))
-    both = jax.vmap(lambda x: log_prior(x) + log_likelihood(x))
+def floor_of(name: str):
+    return Floor(name)
 
-    def seconds(batch):
-        batches = points[: len(points) // batch * batch].reshape(-1, batch, points.shape[1])
-        evaluate = jax.jit(partial(jax.lax.map, both)).lower(batches).compile()
-        timings = []
-        for _ in range(7):
+
+class Floor:
+    """The cost of an evaluation of log prior and log likelihood in vmapped batches, measured as often as asked."""
+
+    def __init__(self, name: str):
+        problem, (log_prior, log_likelihood, _) = functions_of(name)
+        points = problem.draw(4 * max(BATCHES))
+        both = partial(jax.lax.map, jax.vmap(lambda x: log_prior(x) + log_likelihood(x)))
+        self.batches = [points[: len(points) // size * size].reshape(-1, size, points.shape[1]) for size in BATCHES]
+        self.evaluate = [jax.jit(both).lower(batches).compile() for batches in self.batches]
+        self.seconds = [[] for _ in BATCHES]
+
+    def __call__(self):
+        for batches, evaluate, seconds in zip(self.batches, self.evaluate, self.seconds, strict=True):
             started = time.perf_counter()
             jax.block_until_ready(evaluate(batches))
-            timings.append(time.perf_counter() - started)
-        return statistics.median(timings) / (batches.shape[0] * batch)
+            seconds.append((time.perf_counter() - started) / (batches.shape[0] * batches.shape[1]))
 
-    return min(map(seconds, BATCHES))
+    @property
+    def seconds_per_evaluation(self) -> float:
+        """In the batch of the best size."""
+        return min(map(statistics.median, self.seconds))
 
 
 def compare(
@@ -117,18 +125,20 @@ def compare(
     for _ in range(skip // (num_delete * num_steps)):
         ours.start, _ = ours.one_step(ours.start)
     lockstep.start = jax.block_until_ready(ours.start)
+    floor = floor_of(name)
     for _ in range(repeats):
         for run in (lockstep, ours):
             run(slices // (num_delete * num_steps) or None)
+            floor()
     needed = sum(int(info.evaluations.sum()) for info in ours.infos)
     longest = sum(int(info.evaluations.max()) for info in ours.infos) * lanes
     busy = f"{needed / longest:.2f}" if lanes == num_delete else ""
     same = np.array_equal(lockstep.state.particles.position, ours.state.particles.position)
     theirs, mine = (statistics.median(run.seconds) for run in (lockstep, ours))
-    floor = needed * seconds_per_evaluation(name)
+    least = needed * floor.seconds_per_evaluation
     return (
         f"| {name} | {n_live} | {num_delete} | {num_steps} | {lanes} | {theirs:.2f} s | {mine:.2f} s "
-        f"| {floor:.2f} s | {theirs / mine:.2f} | {mine / floor:.2f} | {needed:,} | {busy} "
+        f"| {least:.2f} s | {theirs / mine:.2f} | {mine / least:.2f} | {needed:,} | {busy} "
         f"| {lockstep.compile_seconds:.1f} s | {ours.compile_seconds:.1f} s | {'yes' if same else 'no'} |"
     )
 
@@ -159,4 +169,4 @@ if __name__ == "__main__":
                             compare(problem_name, live, delete, steps, size, given.skip, given.slices, given.repeats),
                             flush=True,
                         )
-        print(f"{problem_name}: {1e6 * seconds_per_evaluation(problem_name):.1f} us per evaluation", flush=True)
+        print(f"{problem_name}: {1e6 * floor_of(problem_name).seconds_per_evaluation:.1f} us per evaluation")

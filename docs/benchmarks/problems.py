@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 # XLA's FFT on CPUs can deadlock when two of them run at once, as they may in a lens likelihood.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
@@ -17,7 +18,7 @@ from jax.scipy.stats import norm
 
 
 class VectorAnalysis(af.Analysis):
-    """A likelihood that is a function of the vector of parameters ``x0``, ``x1``, ..."""
+    """A likelihood that is a function of the vector of parameters ``x0``, ``x1``, ...; to be pickled, no lambda."""
 
     def __init__(self, log_likelihood: Callable):
         super().__init__(use_jax=True)
@@ -59,19 +60,24 @@ def profile(components: int, pixels: int) -> Problem:
     noise = 0.2 * np.sqrt(pixels / 100.0)
     truth = jnp.array([30.0, 1.0, 8.0, 65.0, 0.7, 5.0][: 3 * components])
 
-    def signal(x):
-        centre, height, width = x.reshape(components, 3, 1).swapaxes(0, 1)
-        return jnp.sum(height * jnp.exp(-0.5 * ((positions - centre) / width) ** 2), axis=0)
-
-    data = signal(truth) + noise * np.random.default_rng(1).normal(size=pixels)
+    data = _components(positions, truth) + noise * np.random.default_rng(1).normal(size=pixels)
     priors = {}
     for i in range(components):
         low, high = 100.0 * i / components, 100.0 * (i + 1) / components
         bounds = (low, high), (0.0, 2.0), (1.0, 20.0)
         priors |= {f"x{3 * i + j}": af.UniformPrior(*limits) for j, limits in enumerate(bounds)}
     return Problem(
-        af.Collection(**priors), VectorAnalysis(lambda x: -0.5 * jnp.sum(((data - signal(x)) / noise) ** 2))
+        af.Collection(**priors), VectorAnalysis(partial(_log_likelihood_of_profile, positions, data, noise))
     )
+
+
+def _components(positions, x):
+    centre, height, width = x.reshape(-1, 3, 1).swapaxes(0, 1)
+    return jnp.sum(height * jnp.exp(-0.5 * ((positions - centre) / width) ** 2), axis=0)
+
+
+def _log_likelihood_of_profile(positions, data, noise, x):
+    return -0.5 * jnp.sum(((data - _components(positions, x)) / noise) ** 2)
 
 
 def _box(n_dim: int, half_width: float) -> af.Collection:
@@ -85,19 +91,23 @@ def correlated_gaussian(n_dim: int = 10, correlation: float = 0.95) -> Problem:
     norm_constant = 0.5 * float(np.linalg.slogdet(2.0 * np.pi * covariance)[1])
     return Problem(
         _box(n_dim, 10.0),
-        VectorAnalysis(lambda x: -0.5 * x @ precision @ x - norm_constant),
+        VectorAnalysis(partial(_log_likelihood_of_gaussian, precision, norm_constant)),
         log_evidence=-n_dim * np.log(20.0),
     )
+
+
+def _log_likelihood_of_gaussian(precision, norm_constant, x):
+    return -0.5 * x @ precision @ x - norm_constant
 
 
 def two_modes(n_dim: int = 5) -> Problem:
     """Two Gaussians in opposite corners of a box, one with 30% and one with 70% of the evidence."""
-    weights, centres = jnp.array([0.3, 0.7]), jnp.array([[-4.0], [4.0]])
-    return Problem(
-        _box(n_dim, 10.0),
-        VectorAnalysis(lambda x: logsumexp(jnp.log(weights) + norm.logpdf(x, centres, 0.7).sum(axis=1))),
-        log_evidence=-n_dim * np.log(20.0),
-    )
+    return Problem(_box(n_dim, 10.0), VectorAnalysis(_log_likelihood_of_modes), log_evidence=-n_dim * np.log(20.0))
+
+
+def _log_likelihood_of_modes(x):
+    centres = jnp.array([[-4.0], [4.0]])
+    return logsumexp(jnp.log(jnp.array([0.3, 0.7])) + norm.logpdf(x, centres, 0.7).sum(axis=1))
 
 
 def lens(pixels_across: int = 100) -> Problem:

@@ -73,6 +73,31 @@ def test_a_constant_likelihood_has_its_own_value_as_evidence():
     assert found.log_evidences.mean() == pytest.approx(-3.0, abs=0.01)
 
 
+def perfect_run(rng, n_live, num_delete, log_likelihood):
+    """Nested sampling without chains: prior volumes, which are uniform below that of the contour."""
+    volume, birth = rng.random(n_live), np.full(n_live, np.nan)
+    deaths, births = [], []
+    while volume.max() > 1e-6:
+        dead = np.argsort(volume)[-num_delete:]
+        deaths.append(volume[dead])
+        births.append(birth[dead])
+        volume[dead], birth[dead] = volume[dead[0]] * rng.random(num_delete), log_likelihood(volume[dead[0]])
+    return log_likelihood(np.concatenate([*deaths, volume])), np.concatenate([*births, birth])
+
+
+@pytest.mark.parametrize("num_delete", [1, 20])
+def test_the_evidence_lies_from_the_truth_as_far_as_its_error_says(num_delete):
+    rate = 1000.0
+    log_evidence, distances = np.log((1.0 - np.exp(-rate)) / rate), []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        points = perfect_run(rng, 50, num_delete, lambda volume: -rate * volume)
+        simulated = posterior.posterior_from(*points, rng).log_evidences
+        distances.append((simulated.mean() - log_evidence) / simulated.std())
+    assert abs(np.mean(distances)) < 0.2
+    assert 0.85 < np.std(distances) < 1.15
+
+
 def test_points_without_weight_do_no_harm():
     death, birth = run_of_points(np.random.default_rng(3))
     death = np.concatenate([np.full(20, -1e30), death])
