@@ -1,6 +1,6 @@
 """Whole fits with af.NSS, PyAutoFit's own af.NSS and the field's other nested samplers, on the same JAX likelihoods.
 
-    pip install nautilus-sampler ultranest jaxns   # and autolens, for the lens
+    pip install '.[benchmarks]'
     python docs/benchmarks/compare.py [--problems ...] [--samplers ...] [--repeats 3] [--figure FILE]
 
 Every fit runs in a process of its own, the samplers one after the other, then all of them again with the next seed.
@@ -221,15 +221,14 @@ def draw(found: dict, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(found), figsize=(3.0 * len(found), 2.6), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(found), figsize=(3.0 * len(found), 2.4), sharey=True, squeeze=False)
     for ax, (problem, runs_of) in zip(axes[0], found.items(), strict=True):
         rates = [ess_per_second(runs) for runs in runs_of.values()]
         bars = ax.barh(list(runs_of), rates, color=["#0072B2" if name == "NSS" else "0.7" for name in runs_of])
-        ax.bar_label(bars, fmt=lambda rate: f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}", padding=2, fontsize=8)
-        ax.set_xscale("log")
-        ax.margins(x=0.25)
+        ax.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=8)
+        ax.set(xlim=(0.0, 1.2 * max(rates)), xticks=[])
         ax.set_title(problem, fontsize=9)
-        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["top", "right", "bottom"]].set_visible(False)
     axes[0, 0].invert_yaxis()
     figure.supxlabel("effective samples per second of the whole fit", fontsize=9)
     figure.tight_layout()
@@ -260,7 +259,7 @@ def main() -> None:
             for sampler in given.samplers:
                 runs[sampler].append(in_a_process(sampler, problem, seed, cache))
         n_dim = int(problem.split(", ")[1].split()[0])
-        print(f"### {problem.capitalize()}\n")
+        print(f"### {problem[0].upper()}{problem[1:]}\n")
         print(
             "| | fit | first fit | sampling | evaluations | ESS | ESS/s | log evidence | minus the truth | memory |"
         )

@@ -2,9 +2,10 @@
 
     python docs/benchmarks/results.py [--profile]
 
-Prints seconds and peak memory, in processes of their own: of ``posterior_from`` for a million points, and, for 20,000
-and 250,000 samples of 6 parameters, of the host's ``perform_update`` (samples, summaries, csv, plots, latents) with
-this af.NSS and with PyAutoFit's own. ``--profile`` prints where the time of the host's step goes.
+Prints seconds and peak memory, in processes of their own: of ``posterior_from`` for 250,000 points (5,000 iterations
+that replace 50) and for a million; and, for 20,000 and 250,000 samples of 6 parameters, of the host's
+``perform_update`` (samples, summaries, csv, plots, latents) with this af.NSS and with PyAutoFit's own. ``--profile``
+prints where the time of the host's step goes.
 """
 
 import argparse
@@ -36,10 +37,10 @@ def points(number: int, n_live: int = 200, num_delete: int = 50):
     return positions, log_likelihood, birth
 
 
-def posterior_step() -> None:
+def posterior_step(number: int) -> None:
     from autofit.non_linear.search.nest.nss.posterior import posterior_from
 
-    _, log_likelihood, birth = points(1_000_000)
+    _, log_likelihood, birth = points(number)
     started = time.perf_counter()
     posterior_from(log_likelihood, birth, np.random.default_rng(0))
     seconds = time.perf_counter() - started
@@ -95,18 +96,22 @@ def in_a_process(*arguments, stock: bool = False) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=("posterior", "results"), help=argparse.SUPPRESS)
+    parser.add_argument("--number", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        return posterior_step() if given.one == "posterior" else result_step(int(given.one), given.profile)
+        return posterior_step(given.number) if given.one == "posterior" else result_step(given.number, given.profile)
     if given.profile:
-        return in_a_process("--one", SIZES[-1], "--profile")
+        return in_a_process("--one", "results", "--number", SIZES[-1], "--profile")
 
-    seconds, memory = in_a_process("--one", "posterior")
-    print(f"posterior_from, 1,000,000 points: {seconds:.1f} s, {memory:.0f} MB\n")
+    print("| points | posterior_from | memory |\n|---:|---:|---:|")
+    for number in (250_000, 1_000_000):
+        seconds, memory = in_a_process("--one", "posterior", "--number", number)
+        print(f"| {number:,} | {seconds:.2f} s | {memory:.0f} MB |")
+    print()
     print("| samples | this af.NSS | memory | PyAutoFit's own | memory |\n|---:|---:|---:|---:|---:|")
     for size in SIZES:
-        ours, theirs = in_a_process("--one", size), in_a_process("--one", size, stock=True)
+        ours, theirs = (in_a_process("--one", "results", "--number", size, stock=stock) for stock in (False, True))
         print(
             f"| {size:,} | {ours[0]:.1f} s | {ours[1]:,.0f} MB | {theirs[0]:.1f} s | {theirs[1]:,.0f} MB |",
             flush=True,

@@ -7,8 +7,8 @@ The sampler is blackjax's, but for the update that replaces dead points. blackja
 every slice, all wait for the slowest to step out left, then right, then shrink, and the likelihood is compiled at
 five places. Here each chain is a small state machine that stands wherever its own slice stands, and one tick
 evaluates the likelihood once for every lane. Each chain draws the same random numbers from the same keys as in
-blackjax, so the points are the same to the last bit. The phases and their names are those of Neal (2003, Annals of
-Statistics 31, 705).
+blackjax, so the points are the same: to the last bit with a lane for each chain, to rounding with fewer. The phases
+and their names are those of Neal (2003, Annals of Statistics 31, 705).
 """
 
 import math
