@@ -285,11 +285,12 @@ class NSS(NonLinearSearch):
         fitness = self.make_fitness(
             analysis=analysis, model=model, **self.execution_settings(analysis).fitness_overrides
         )
-        sampler = self._sampler(model, fitness)
         quick_update_interval = self._quick_update_interval(analysis)
 
         with self._only_process_in_folder(), Interruptions(self.logger) as interruptions:
-            run = self._resume(sampler, model) or self._start(sampler, model)
+            saved = self._saved_run(model)
+            sampler = self._sampler(model, fitness)
+            run = self._start(sampler, model) if saved is None else self._resume(saved, sampler, model)
             started = time.perf_counter() - run.seconds
 
             while not self._has_converged(run.state):
@@ -350,7 +351,7 @@ class NSS(NonLinearSearch):
     def _sampler(self, model, fitness) -> kernel.NestedSliceSampler:
         # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
         log_likelihood = jax.jit(fitness.objective(SCALAR, compile=False), inline=True)
-        return kernel.nested_slice_sampler(
+        sampler = kernel.nested_slice_sampler(
             log_prior=lambda vector: sum(model.log_prior_list_from_vector(vector, xp=jnp)),
             log_likelihood=log_likelihood,
             num_delete=self.num_delete,
@@ -358,6 +359,8 @@ class NSS(NonLinearSearch):
             termination=self.termination,
             chunk_size=self.chunk_size or kernel.best_chunk_size(log_likelihood, model.prior_count),
         )
+        self.logger.info("Likelihoods evaluated at once: %d.", sampler.lanes)
+        return sampler
 
     def _start(self, sampler, model) -> Run:
         _, init_key, run_key = jax.random.split(jax.random.PRNGKey(self.backend_seed), 3)
@@ -365,13 +368,12 @@ class NSS(NonLinearSearch):
             init_key, self.n_live, model.prior_count, lambda unit: model.vector_from_unit_vector(unit, xp=jnp)
         )
         self.logger.info(
-            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%d, %d likelihoods evaluated at "
-            "once. They are compiled during the first iteration.",
+            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%d. The likelihood is compiled "
+            "during the first iteration.",
             model.prior_count,
             self.n_live,
             self.num_delete,
             self.num_mcmc_steps,
-            sampler.lanes,
         )
         state = sampler.init(positions)
         invalid = np.count_nonzero(np.asarray(state.particles.loglikelihood) <= self.invalid_value)
@@ -390,26 +392,37 @@ class NSS(NonLinearSearch):
             )
         return Run(state, self._history(), run_key, 0, 0.0, fingerprint_of(self, model))
 
-    def _resume(self, sampler, model) -> Run | None:
-        """The checkpointed run, ``None`` if there is none. One that is not this run is refused, and stays."""
+    def _saved_run(self, model) -> Run | None:
+        """The checkpointed run, ``None`` if there is none; refused if it is of other settings or another model."""
         path = self._nss_checkpoint_path
         if path is None or not path.exists():
             return None
-        try:
+        with self._refusing_checkpoint():
             state, dead, run_key, iteration = self._load_newest_whole(path)
             notes = checkpoint.load_notes(path)
             fingerprint = fingerprint_of(self, model)
             self._check_fingerprint(notes.get("fingerprint", {}), fingerprint)
-            self._check_live_points(sampler, model, state)
+        if not isinstance(dead, History):
+            dead = self._history(map(kernel.without_diagnostics, dead))
+        return Run(state, dead, run_key, iteration, notes.get("seconds", 0.0), fingerprint)
+
+    def _resume(self, saved: Run, sampler, model) -> Run:
+        with self._refusing_checkpoint():
+            self._check_live_points(sampler, model, saved.state)
+        self.logger.info("Resuming NSS from iteration %d", saved.iteration)
+        return saved
+
+    @contextmanager
+    def _refusing_checkpoint(self):
+        """Turns what is wrong with a checkpoint into the host's error, with what to do. No file is touched."""
+        try:
+            yield
         except CheckpointError as error:
+            path = self._nss_checkpoint_path
             raise exc.SearchException(
                 f"{error} Nothing was deleted. Restore what differs, or move {path.parent / path.stem}.* away to "
                 "start anew, or give this fit another name."
             ) from error
-        if not isinstance(dead, History):
-            dead = self._history(map(kernel.without_diagnostics, dead))
-        self.logger.info("Resuming NSS from iteration %d", iteration)
-        return Run(state, dead, run_key, iteration, notes.get("seconds", 0.0), fingerprint)
 
     def _load_newest_whole(self, path) -> tuple:
         try:

@@ -216,7 +216,7 @@ def test_the_size_of_chunks_is_felt_only_in_rounding():
         assert chunk_size < 30 or same_run(default, chunked)
 
 
-def test_no_more_likelihoods_than_a_chunk_are_in_memory_at_once():
+def test_no_more_likelihoods_than_a_chunk_are_in_memory_at_once(caplog):
     sizes = set()
 
     def log_likelihood(x):
@@ -227,8 +227,10 @@ def test_no_more_likelihoods_than_a_chunk_are_in_memory_at_once():
         return jax.pure_callback(evaluate, jax.ShapeDtypeStruct((), x.dtype), x, vmap_method="expand_dims")
 
     problem = Problem(box(2), log_likelihood)
+    caplog.set_level(logging.INFO)
     af.NSS(chunk_size=7, n_live=50, num_delete=20, num_mcmc_steps=2)._fit(problem.model, problem.analysis)
     assert sizes == {7}
+    assert "Likelihoods evaluated at once: 7." in caplog.text
 
 
 def test_a_fit_interrupted_again_and_again_ends_with_the_same_bytes(caplog):
