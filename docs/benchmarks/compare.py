@@ -51,22 +51,17 @@ def settings(n_dim: int) -> dict:
 def problem_of(name: str):
     import problems
 
-    return {
-        SHORT: partial(problems.profile, components=1, pixels=100),
-        "profile, 6 parameters": partial(problems.profile, components=2, pixels=2_000),
-        "correlated Gaussian, 10 parameters": problems.correlated_gaussian,
-        "two modes, 5 parameters": problems.two_modes,
-        "lens, 21 parameters": partial(problems.lens, pixels_across=50),
-    }[name]()
+    function, arguments = PROBLEMS[name]
+    return getattr(problems, function)(**arguments)
 
 
-PROBLEMS = (
-    SHORT,
-    "profile, 6 parameters",
-    "correlated Gaussian, 10 parameters",
-    "two modes, 5 parameters",
-    "lens, 21 parameters",
-)
+PROBLEMS = {
+    SHORT: ("profile", dict(components=1, pixels=100)),
+    "profile, 6 parameters": ("profile", dict(components=2, pixels=2_000)),
+    "correlated Gaussian, 10 parameters": ("correlated_gaussian", {}),
+    "two modes, 5 parameters": ("two_modes", {}),
+    "lens, 21 parameters": ("lens", dict(pixels_across=50)),
+}
 
 
 def kish(weights) -> float:
@@ -182,6 +177,7 @@ def one_fit(sampler: str, problem_name: str, seed: int) -> None:
     started = time.perf_counter()
     found = SAMPLERS[sampler](problem, seed, settings(problem.model.prior_count)[sampler])
     found["fit"] = time.perf_counter() - started
+    found["n_dim"] = problem.model.prior_count
     found["truth"] = math.nan if problem.log_evidence is None else problem.log_evidence
     found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
     print(json.dumps({name: float(value) for name, value in found.items()}))
@@ -237,7 +233,7 @@ def draw(found: dict, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=PROBLEMS)
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--figure", type=Path)
@@ -258,7 +254,6 @@ def main() -> None:
         for seed in range(1, repeats + 1):
             for sampler in given.samplers:
                 runs[sampler].append(in_a_process(sampler, problem, seed, cache))
-        n_dim = int(problem.split(", ")[1].split()[0])
         print(f"### {problem[0].upper()}{problem[1:]}\n")
         print(
             "| | fit | first fit | sampling | evaluations | ESS | ESS/s | log evidence | minus the truth | memory |"
@@ -266,6 +261,7 @@ def main() -> None:
         print("|---|" + "---:|" * 9)
         for sampler in given.samplers:
             print(row(sampler, runs[sampler]), flush=True)
+        n_dim = int(runs[given.samplers[0]][0]["n_dim"])
         print(f"\nSeeds 1 to {repeats}; settings {json.dumps(settings(n_dim))}\n", flush=True)
         found[problem] = runs
     if given.figure:

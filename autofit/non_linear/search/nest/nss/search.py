@@ -468,19 +468,22 @@ class NSS(NonLinearSearch):
         return list(dead) if path is None else History(checkpoint.history_path(path), dead)
 
     def _has_converged(self, state) -> bool:
+        if kernel.evidence_is_lost(state):
+            raise exc.SearchException(self._why_evidence_is_lost(state))
+        return bool(kernel.has_converged(state, self.termination))
+
+    def _why_evidence_is_lost(self, state) -> str:
         if kernel.prior_volume_is_lost(state):
-            raise exc.SearchException(
+            return (
                 f"Every live point has the log likelihood {np.max(state.particles.loglikelihood):.3g}, which is so "
                 "large in magnitude that its arithmetic cannot resolve the prior volume, so the run can never "
                 "converge. Check the units of the noise map."
             )
-        if kernel.evidence_is_lost(state):
-            raise exc.SearchException(
-                "The log evidence became NaN, so the run can never converge: a log likelihood is infinite or NaN "
-                "where the model is not invalid. Check the analysis's log_likelihood_function at "
-                f"{np.asarray(state.particles.position[0]).tolist()}."
-            )
-        return bool(kernel.has_converged(state, self.termination))
+        return (
+            "The log evidence became NaN, so the run can never converge: a log likelihood is infinite or NaN "
+            "where the model is not invalid. Check the analysis's log_likelihood_function at "
+            f"{np.asarray(state.particles.position[0]).tolist()}."
+        )
 
     def _checkpoint(self, run: Run) -> None:
         """Write a checkpoint. A failure is logged once until a later one succeeds, and never stops the fit."""
