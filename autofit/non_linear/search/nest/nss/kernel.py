@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import blackjax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from blackjax.ns.adaptive import AdaptiveNSState
 from blackjax.ns.adaptive import init as adaptive_init
 from blackjax.ns.base import NSInfo, StateWithLogLikelihood, init_state_strategy
@@ -47,7 +48,7 @@ class NestedSliceSampler(NamedTuple):
         ``advance((state, rng_key), iterations) -> ((state, rng_key), dead, done)``: as many iterations as asked for,
         fewer if the run converges or has to end, or if the block of dead points is full. ``dead`` is an ``NSInfo``
         with leading axes ``(at least done, num_delete)``, of which the first ``done`` rows are the points that died;
-        its ``update_info`` is the number of likelihood evaluations of the chain that replaced each, int.
+        its ``update_info`` is the ``ChainRecord`` of the chain that replaced each.
     lanes
         How many chains ``advance`` moves at once, each with one likelihood evaluation at a time.
     """
@@ -90,6 +91,36 @@ class ChainInfo(NamedTuple):
     expansions: jax.Array
     shrinks: jax.Array
     accepted: jax.Array
+
+
+class UpdateInfo(NamedTuple):
+    """
+    What the chains of an iteration did, each ``(num_delete,)`` int: the counts of ``ChainInfo``, then ranks.
+
+    Attributes
+    ----------
+    rank
+        The insertion rank of the chain's last point: how many of the live points it joins have a lower log
+        likelihood, from 0 to ``n_live - 1`` (Fowlie, Handley & Su 2020, MNRAS 497, 5256).
+    start_rank
+        How many of those that survived have a lower log likelihood than the chain's first point.
+    """
+
+    evaluations: jax.Array
+    expansions: jax.Array
+    shrinks: jax.Array
+    accepted: jax.Array
+    rank: jax.Array
+    start_rank: jax.Array
+
+
+class ChainRecord(NamedTuple):
+    """What is kept of each chain, int32: likelihood evaluations, slices that moved it, and ranks; -1 if unknown."""
+
+    evaluations: jax.Array
+    moves: jax.Array
+    rank: jax.Array
+    start_rank: jax.Array
 
 
 class Chain(NamedTuple):
@@ -192,7 +223,8 @@ def nested_slice_sampler(
 
         capacity = max(1, BLOCK_POINTS // num_delete)
         empty = lambda live: jnp.zeros((capacity, num_delete, *live.shape[1:]), live.dtype)  # noqa: E731
-        block = NSInfo(jax.tree.map(empty, carry[0].particles), jnp.zeros((capacity, num_delete), int))
+        records = ChainRecord(*(jnp.zeros((capacity, num_delete), jnp.int32) for _ in ChainRecord._fields))
+        block = NSInfo(jax.tree.map(empty, carry[0].particles), records)
         return jax.lax.while_loop(goes_on, body, (carry, block, jnp.asarray(0)))
 
     return NestedSliceSampler(init, advance, lanes)
@@ -252,7 +284,9 @@ def single_evaluation_update(new_particle: Callable, lanes: int) -> Callable:
             tick = jax.vmap(partial(_tick, new_particle, loglikelihood_0))
             particles, info = _run_chains(tick, start, slices, lanes)
             births = jnp.full_like(particles.loglikelihood_birth, loglikelihood_0)
-            return particles._replace(loglikelihood_birth=births), info
+            # A stream of its own: the chains draw what they draw in blackjax.
+            ranks = _ranks(jax.random.fold_in(rng_key, 0), state.particles, loglikelihood_0, start, particles)
+            return particles._replace(loglikelihood_birth=births), UpdateInfo(*info, *ranks)
 
         return update
 
@@ -265,6 +299,22 @@ def _choose_survivors(rng_key, particles, loglikelihood_0, number):
     survives = jnp.where(survives.sum() > 0.0, survives, jnp.ones_like(survives))
     chosen = jax.random.choice(rng_key, len(survives), (number,), p=survives / survives.sum(), replace=True)
     return _rows(particles, chosen)
+
+
+def _ranks(rng_key, live, loglikelihood_0, start, new):
+    """The ``rank`` and ``start_rank`` of ``UpdateInfo``; among equal log likelihoods they are drawn at random."""
+    survivors = jnp.where(live.loglikelihood > loglikelihood_0, live.loglikelihood, jnp.inf)
+
+    def rank_among_survivors(key, values):
+        below = (survivors < values[:, None]).sum(axis=1)
+        equal = (survivors == values[:, None]).sum(axis=1)
+        return below + (jax.random.uniform(key, values.shape) * (equal + 1)).astype(int)
+
+    start_key, new_key = jax.random.split(rng_key)
+    values, index = new.loglikelihood, jnp.arange(len(new.loglikelihood))
+    before = (values < values[:, None]) | ((values == values[:, None]) & (index < index[:, None]))
+    rank = rank_among_survivors(new_key, values) + before.sum(axis=1)
+    return rank, rank_among_survivors(start_key, start.loglikelihood)
 
 
 def _draw_slices(rng_key, positions, covariance_factor, num_mcmc_steps) -> Slice:
@@ -442,14 +492,19 @@ def prior_volume_is_lost(state: AdaptiveNSState) -> jax.Array:
 
 def without_diagnostics(dead: NSInfo) -> NSInfo:
     """
-    The dead points with the number of likelihood evaluations of each chain, ``(num_delete,)`` int, as their only
-    ``update_info``. Of blackjax's own update it is derived: a slice evaluates both ends of its bracket, each
-    expansion and each shrink.
+    The dead points with the ``ChainRecord`` of each chain, ``(num_delete,)``, as their only ``update_info``.
+
+    Of blackjax's own update it is derived: a slice evaluates both ends of its bracket, each expansion and each
+    shrink, and moves the chain if its budget suffices.
     """
     info = dead.update_info
-    if isinstance(info, ChainInfo):
-        return NSInfo(dead.particles, info.evaluations)
-    return NSInfo(dead.particles, (info.num_expansions + info.num_shrink + 2).sum(axis=-1))
+    if isinstance(info, UpdateInfo):
+        record = ChainRecord(info.evaluations, info.accepted, info.rank, info.start_rank)
+    else:
+        evaluations = (info.num_expansions + info.num_shrink + 2).sum(axis=-1)
+        unknown = np.full_like(evaluations, -1)
+        record = ChainRecord(evaluations, info.is_accepted.sum(axis=-1), unknown, unknown)
+    return NSInfo(dead.particles, jax.tree.map(lambda x: x.astype(np.int32), record))
 
 
 def _strongly_typed(tree):

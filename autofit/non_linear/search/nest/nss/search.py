@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from autofit import exc
 from autofit.non_linear.checkpoint import NativeFileCheckpointer
+from autofit.non_linear.fitness import ITERATIONS_NEVER
 from autofit.non_linear.objective import SCALAR
 from autofit.non_linear.samples.adapter import RawSamples
 from autofit.non_linear.search import capabilities as cap
 from autofit.non_linear.search.abstract_search import NonLinearSearch
 from autofit.non_linear.search.posterior_kind import WEIGHTED
 from autofit.non_linear.search.seed import child_seed
+from autofit.text import text_util
 
+from . import diagnostics
+from .diagnostics import Points
 from .posterior import posterior_from
 from .samples import NSSamples
 
@@ -33,7 +37,10 @@ try:
     from .fingerprint import differences, fingerprint_of
     from .interrupt import Interruptions
     from .lock import FolderInUseError, only_process
-except ImportError as error:  # jax, blackjax and filelock are no dependencies of the host
+    from .progress import Progress, Standing
+    from .quick_update import QuickUpdates
+    from .run_plot import draw_run
+except ImportError as error:  # jax, blackjax, filelock and tqdm are no dependencies of the host
     kernel = _load_checkpoint = _save_checkpoint = None
     _import_error = error
 
@@ -88,6 +95,11 @@ class Run(NamedTuple):
             pace=done / (seconds - self.seconds),
         )
 
+    @property
+    def remaining(self) -> float:
+        """The log evidence of the live points relative to that of the dead points."""
+        return float(self.state.integrator.logZ_live - self.state.integrator.logZ)
+
     def iterations_until(self, *intervals: float | None) -> int:
         """Iterations until something is due that happens at these intervals, or until a signal may have to wait."""
         due = [interval - self.iteration % interval for interval in intervals if interval is not None]
@@ -112,7 +124,8 @@ class _NSSInternal:
     ``positions`` is ``(n, n_dim)``; ``loglikelihoods``, ``log_weights`` and ``log_priors`` (ours alone, and so
     ``None`` in archives of the host's) are ``(n,)``; ``logZs`` holds the log
     evidence under each simulation of the prior volumes; ``evals`` counts likelihood evaluations; times are in
-    seconds, over all sessions of the run.
+    seconds, over all sessions of the run. ``trust`` (ours alone too) holds those entries of ``samples_info`` that
+    tell whether to believe the rest.
     """
 
     positions: np.ndarray
@@ -129,6 +142,7 @@ class _NSSInternal:
     termination: float
     seed: int
     log_priors: np.ndarray | None = None
+    trust: dict | None = None
 
 
 class NSS(NonLinearSearch):
@@ -158,10 +172,12 @@ class NSS(NonLinearSearch):
     checkpoint_interval
         Iterations between checkpoints, ``None`` for never.
     iterations_per_quick_update
-        Iterations between visualizations of the best live point, made while sampling waits: choose it so that
-        the time of one picture is a small part of that of so many iterations. ``None`` takes the host's config.
+        Iterations between pictures of the best live point and of the run. Sampling waits for them, unless the
+        host's config says ``quick_update_background``: choose it so that the time of one picture is a small part
+        of that of so many iterations. ``None`` takes the host's config.
     iterations_per_full_update
-        Accepted for all searches alike; without effect here.
+        Iterations between results of the run so far: samples, summary and plots. Sampling waits for them. ``None``
+        takes the host's config.
     number_of_cores
         Accepted for all searches alike; JAX decides, and a value above 1 is ignored with a warning.
     seed
@@ -222,7 +238,8 @@ class NSS(NonLinearSearch):
     ):
         if kernel is None:
             raise ImportError(
-                f"af.NSS needs jax, blackjax and filelock: pip install 'blackjax>=1.7.1' filelock ({_import_error})"
+                f"af.NSS needs jax, blackjax, filelock and tqdm: pip install 'blackjax>=1.7.1' filelock tqdm "
+                f"({_import_error})"
             ) from _import_error
 
         _check_count("n_live", n_live, minimum=2)
@@ -257,7 +274,6 @@ class NSS(NonLinearSearch):
         self.chunk_size = chunk_size
         self.termination = termination
         self.checkpoint_interval = checkpoint_interval
-        self._logged_quick_update_errors = set()
         self._checkpoints_fail = False
         self._holds_folder = False
 
@@ -285,9 +301,12 @@ class NSS(NonLinearSearch):
         fitness = self.make_fitness(
             analysis=analysis, model=model, **self.execution_settings(analysis).fitness_overrides
         )
-        quick_update_interval = self._quick_update_interval(analysis)
-
-        with self._only_process_in_folder(), Interruptions(self.logger) as interruptions:
+        with (
+            self._only_process_in_folder(),
+            Interruptions(self.logger) as interruptions,
+            Progress(self.logger, self.termination, self.silence) as progress,
+            self._quick_updates(analysis) as quick_updates,
+        ):
             saved = self._saved_run(model)
             sampler = self._sampler(model, fitness)
             run = self._start(sampler, model) if saved is None else self._resume(saved, sampler, model)
@@ -297,20 +316,21 @@ class NSS(NonLinearSearch):
                 carry, block, done = interruptions.call(
                     sampler.advance,
                     (run.state, run.run_key),
-                    run.iterations_until(self.checkpoint_interval, quick_update_interval),
+                    run.iterations_until(*self._intervals(analysis)),
                     save=partial(self._checkpoint_and_leave, run),
                 )
                 run = run.after(carry, block, done, time.perf_counter() - started)
+                progress.show(run.seconds, run.remaining, partial(self._standing, run))
 
                 if _is_due(run.iteration, self.checkpoint_interval):
                     self._checkpoint(run)
-                if _is_due(run.iteration, quick_update_interval):
-                    with interruptions.answered_by(partial(self._checkpoint_and_leave, run)):
-                        self._fire_quick_update(run.state, model, analysis)
+                with interruptions.answered_by(partial(self._checkpoint_and_leave, run)):
+                    self._update(run, model, analysis, fitness, quick_updates)
 
             self._checkpoint(run)
+            self._draw_the_end(run, analysis, quick_updates)
         self.logger.info("NSS converged after %d iterations, %.1f s.", run.iteration, run.seconds)
-        return self._internal_from(run), fitness
+        return self._judged(self._internal_from(run)), fitness
 
     def fitness_overrides(self, analysis) -> dict:
         """The host's per-evaluation quick updates are off: ``_fit`` makes its own, between iterations."""
@@ -375,6 +395,8 @@ class NSS(NonLinearSearch):
             self.num_delete,
             self.num_mcmc_steps,
         )
+        for doubt in diagnostics.doubts_about_settings(model.prior_count, self.n_live, self.num_mcmc_steps):
+            self.logger.warning(doubt)
         state = sampler.init(positions)
         invalid = np.count_nonzero(np.asarray(state.particles.loglikelihood) <= self.invalid_value)
         if 0 < invalid < self.n_live:
@@ -409,7 +431,12 @@ class NSS(NonLinearSearch):
     def _resume(self, saved: Run, sampler, model) -> Run:
         with self._refusing_checkpoint():
             self._check_live_points(sampler, model, saved.state)
-        self.logger.info("Resuming NSS from iteration %d", saved.iteration)
+        self.logger.info(
+            "Resuming NSS from iteration %d (%d dead points, %.1f s of sampling so far).",
+            saved.iteration,
+            saved.iteration * self.num_delete,
+            saved.seconds,
+        )
         return saved
 
     @contextmanager
@@ -516,41 +543,130 @@ class NSS(NonLinearSearch):
         """Iterations between quick updates, ``None`` if nothing of this fit is to be visualized."""
         if not (self._visualize_fit and analysis.should_visualize(paths=self.paths, during_analysis=True)):
             return None
-        return self.iterations_per_quick_update
+        return _or_never(self.iterations_per_quick_update)
 
-    def _fire_quick_update(self, state, model, analysis) -> None:
-        """Visualize the best live point. A picture that fails is logged, and never stops the fit."""
-        try:
-            live = jax.device_get(state.particles)
-            vector = live.position[np.argmax(live.loglikelihood)].tolist()
-            analysis.visualize(paths=self.paths, instance=model.instance_from_vector(vector), during_analysis=True)
-        except Exception as error:
-            if repr(error) not in self._logged_quick_update_errors:
-                self._logged_quick_update_errors.add(repr(error))
-                self.logger.exception("A quick update failed; the fit goes on without this picture.")
+    def _intervals(self, analysis) -> tuple[float | None, ...]:
+        quick_update_interval = self._quick_update_interval(analysis)
+        return self.checkpoint_interval, quick_update_interval, _or_never(self.iterations_per_full_update)
+
+    def _quick_updates(self, analysis) -> QuickUpdates:
+        wanted = self._quick_update_interval(analysis) is not None
+        return QuickUpdates(
+            analysis,
+            self.paths,
+            background=wanted and self.quick_update_background,
+            live=wanted and self.live_visual_update,
+            logger=self.logger,
+        )
+
+    def _update(self, run: Run, model, analysis, fitness, quick_updates: QuickUpdates) -> None:
+        """Show what is due: pictures of the run, and its results so far."""
+        if _is_due(run.iteration, self._quick_update_interval(analysis)):
+            self._fire_quick_update(run.state, model, analysis, quick_updates, self._run_plot(run))
+        if _is_due(run.iteration, _or_never(self.iterations_per_full_update)):
+            with quick_updates.drawing:
+                quick_updates.guarded(
+                    self.perform_update,
+                    model=model,
+                    analysis=analysis,
+                    during_analysis=True,
+                    fitness=fitness,
+                    search_internal=self._internal_from(run),
+                )
+
+    def _fire_quick_update(self, state, model, analysis, quick_updates=None, draw_run_so_far=lambda: None) -> None:
+        """Draw the best live point and the run, and write the point to ``model.results``; no error stops the fit."""
+        quick_updates = quick_updates or QuickUpdates(analysis, self.paths, False, False, self.logger)
+        live = jax.device_get(state.particles)
+        best = np.argmax(live.loglikelihood)
+
+        def write_and_draw():
+            vector = live.position[best].tolist()
+            text = text_util.result_max_lh_info_from(vector, float(live.loglikelihood[best]), model)
+            self.paths.output_model_results(result_info="\n".join(text))
+            quick_updates.fire(model.instance_from_vector(vector), draw_run_so_far)
+
+        quick_updates.guarded(write_and_draw)
+
+    def _points(self, run: Run) -> Points:
+        particles = [dead.particles for dead in run.dead] + [jax.device_get(run.state.particles)]
+        log_likelihood = np.concatenate([x.loglikelihood for x in particles])
+        birth = np.concatenate([x.loglikelihood_birth for x in particles])
+        return Points(log_likelihood, birth, self.n_live, self.num_delete)
+
+    def _evaluations(self, run: Run) -> int:
+        return self.n_live + sum(int(dead.update_info.evaluations.sum()) for dead in run.dead)
+
+    def _standing(self, run: Run) -> Standing:
+        points = self._points(run)
+        rng = np.random.default_rng(self.backend_seed)
+        log_evidences = posterior_from(points.log_likelihood, points.birth, rng, n_simulations=10).log_evidences
+        return Standing(
+            iteration=run.iteration,
+            dead_points=run.iteration * self.num_delete,
+            evaluations=self._evaluations(run),
+            log_evidence=float(log_evidences.mean()),
+            log_evidence_error=float(log_evidences.std()),
+            best_log_likelihood=float(points.log_likelihood.max()),
+        )
+
+    def _run_plot(self, run: Run) -> partial:
+        """A call that draws the run as it stands now, from any thread and at any time."""
+        chains = [dead.update_info for dead in run.dead]
+        evaluations, ranks, start_ranks = (
+            np.concatenate([getattr(x, name) for x in chains]).reshape(-1, self.num_delete)
+            for name in ("evaluations", "rank", "start_rank")
+        )
+        return partial(
+            draw_run,
+            Path(self.paths.image_path) / "nss_run.png",
+            self._points(run),
+            evaluations,
+            ranks,
+            start_ranks,
+            self.termination,
+            np.random.default_rng(self.backend_seed),
+        )
+
+    def _draw_the_end(self, run: Run, analysis, quick_updates: QuickUpdates) -> None:
+        if self._visualize_fit and analysis.should_visualize(paths=self.paths, during_analysis=False):
+            with quick_updates.drawing:
+                quick_updates.guarded(self._run_plot(run))
+
+    def _judged(self, internal: _NSSInternal) -> _NSSInternal:
+        """The finished run as it is, after what is wrong with it is said."""
+        for doubt in diagnostics.doubts_about_run(internal.trust, internal.positions.shape[1], self.num_mcmc_steps):
+            self.logger.warning(doubt)
+        return internal
 
     def _internal_from(self, run: Run) -> _NSSInternal:
-        points = [dead.particles for dead in run.dead] + [jax.device_get(run.state.particles)]
-        position, log_likelihood, birth, log_prior = (
-            np.concatenate([getattr(block, name) for block in points])
-            for name in ("position", "loglikelihood", "loglikelihood_birth", "logdensity")
+        points = self._points(run)
+        particles = [dead.particles for dead in run.dead] + [jax.device_get(run.state.particles)]
+        chains = [dead.update_info for dead in run.dead]
+        moves, ranks, start_ranks = (
+            np.concatenate([getattr(x, name) for x in chains]) for name in ("moves", "rank", "start_rank")
         )
-        posterior = posterior_from(log_likelihood, birth, np.random.default_rng(self.backend_seed))
+        posterior = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(self.backend_seed))
         return _NSSInternal(
-            positions=position,
-            loglikelihoods=log_likelihood,
+            positions=np.concatenate([x.position for x in particles]),
+            loglikelihoods=points.log_likelihood,
             log_weights=posterior.log_weights,
             logZs=posterior.log_evidences,
             wall_time=run.seconds,
             sampling_time=run.seconds,
-            evals=self.n_live + sum(int(dead.update_info.sum()) for dead in run.dead),
+            evals=self._evaluations(run),
             ess=int(posterior.effective_sample_size),
             n_live=self.n_live,
             num_mcmc_steps=self.num_mcmc_steps,
             num_delete=self.num_delete,
             termination=self.termination,
             seed=self.seed,
-            log_priors=log_prior,
+            log_priors=np.concatenate([x.logdensity for x in particles]),
+            trust={
+                "converged": bool(kernel.has_converged(run.state, self.termination)),
+                "log_evidence_remaining": run.remaining,
+                **diagnostics.trust(points, moves, ranks, start_ranks, self.num_mcmc_steps),
+            },
         )
 
     def samples_info_from(self, search_internal: _NSSInternal | None = None) -> dict:
@@ -568,6 +684,7 @@ class NSS(NonLinearSearch):
             "num_delete": int(internal.num_delete),
             "termination": float(internal.termination),
             "ess": int(internal.ess),
+            **(internal.trust or {}),
         }
 
     def raw_samples_from(self, model, search_internal: _NSSInternal) -> RawSamples:
@@ -581,6 +698,11 @@ class NSS(NonLinearSearch):
             info=self.samples_info_from(search_internal),
             label="NSS",
         )
+
+
+def _or_never(interval: float | None) -> int | None:
+    """The interval, ``None`` where it is what the host's config calls never."""
+    return None if interval is None or interval >= ITERATIONS_NEVER else int(interval)
 
 
 def _is_due(iteration: int, interval: float | None) -> bool:

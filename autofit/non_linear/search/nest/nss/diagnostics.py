@@ -1,0 +1,215 @@
+"""What a run tells of itself: how it got where it is, when it may end, whether to trust it. NumPy and SciPy only."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import kstwobign, norm, spearmanr
+
+from .posterior import simulate_log_shells
+
+# Chains that remember less than this of where they began give evidences that scatter and lie as they should.
+HARMLESS_CORRELATION = 0.05
+# A run that is as it should be is suspected once in a hundred times.
+SUSPICIOUS_P_VALUE = 0.01
+# More slices than this that do not move their chain make its points copies of others.
+MANY_UNMOVED = 0.01
+
+
+class Points(NamedTuple):
+    """
+    The points of a run: ``(n,)`` float arrays, the dead ones in the order of their iterations, then the live ones.
+
+    Attributes
+    ----------
+    log_likelihood
+        The log likelihood of each.
+    birth
+        The contour above which it was born; NaN or minus infinity for draws from the whole prior.
+    n_live
+        How many of them, the last, are alive.
+    num_delete
+        How many died in each iteration.
+    """
+
+    log_likelihood: np.ndarray
+    birth: np.ndarray
+    n_live: int
+    num_delete: int
+
+    @property
+    def iterations(self) -> int:
+        return (len(self.log_likelihood) - self.n_live) // self.num_delete
+
+    @property
+    def order_of_birth(self) -> np.ndarray:
+        """``(n,)`` int: the initial points, then those born in each iteration; contours never fall."""
+        return np.argsort(np.where(np.isnan(self.birth), -np.inf, self.birth), kind="stable")
+
+    @property
+    def live_at_death(self) -> np.ndarray:
+        """``(n - n_live,)`` int: the live points just before each death, one after the other in each iteration."""
+        return np.tile(self.n_live - np.arange(self.num_delete), self.iterations)
+
+
+class Evolution(NamedTuple):
+    """
+    A run at some of its iterations, each attribute ``(m,)``.
+
+    Attributes
+    ----------
+    iteration
+        After how many iterations.
+    log_volume
+        The expected log prior volume that the live points fill.
+    log_evidence, log_evidence_error
+        The log evidence of dead and live points, and its standard deviation over simulated prior volumes.
+    remaining
+        The log evidence of the live points relative to that of the dead points: what is compared with
+        ``termination``.
+    """
+
+    iteration: np.ndarray
+    log_volume: np.ndarray
+    log_evidence: np.ndarray
+    log_evidence_error: np.ndarray
+    remaining: np.ndarray
+
+
+def log_volume_of_deaths(points: Points) -> np.ndarray:
+    """``(n - n_live,)`` float: the expected log prior volume within each dead point's contour."""
+    return -np.cumsum(1.0 / points.live_at_death)
+
+
+def evolution(points: Points, rng: np.random.Generator, length: int = 100, n_simulations: int = 10) -> Evolution:
+    """The run at ``length`` of its iterations, evenly spaced, the last among them."""
+    iteration = np.unique(np.linspace(1, points.iterations, length).astype(int))
+    last = iteration * points.num_delete - 1
+    log_mean_live = np.array([_log_mean_exp(live) for live in _live_points_after(points, iteration)])
+
+    log_evidences, remaining = np.empty((2, n_simulations, len(iteration)))
+    for simulation in range(n_simulations):
+        uniform = rng.random(len(points.live_at_death))
+        shells = simulate_log_shells(points.live_at_death, uniform)
+        log_volume = np.cumsum(np.log1p(-uniform) / points.live_at_death)[last]
+        of_dead = np.logaddexp.accumulate(points.log_likelihood[: len(shells)] + shells)[last]
+        log_evidences[simulation] = np.logaddexp(of_dead, log_mean_live + log_volume)
+        remaining[simulation] = log_mean_live + log_volume - of_dead
+    return Evolution(
+        iteration,
+        log_volume_of_deaths(points)[last],
+        log_evidences.mean(axis=0),
+        log_evidences.std(axis=0),
+        remaining.mean(axis=0),
+    )
+
+
+def _live_points_after(points: Points, iterations: np.ndarray):
+    """The log likelihoods of the live points after each of these iterations."""
+    born_in = np.empty(len(points.log_likelihood), int)
+    born_in[points.order_of_birth] = 1 + (np.arange(len(born_in)) - points.n_live) // points.num_delete
+    for iteration in iterations:
+        not_dead = slice(iteration * points.num_delete, None)
+        yield points.log_likelihood[not_dead][born_in[not_dead] <= iteration]
+
+
+def _log_mean_exp(values: np.ndarray) -> float:
+    return values.max() + np.log(np.mean(np.exp(values - values.max())))
+
+
+def time_left(when: np.ndarray, remaining: np.ndarray, termination: float) -> float | None:
+    """
+    How much longer, in the units of ``when``, until ``remaining`` falls below ``termination`` if it goes on to fall
+    as in the last fifth of ``when``; ``None`` where it did not fall, or where nothing is known of it.
+    """
+    recent = np.flatnonzero(when >= 0.8 * when[-1])
+    if len(recent) < 4 or not np.all(np.isfinite(remaining[recent])):
+        return None
+    slope = np.polyfit(when[recent], remaining[recent], 1)[0]
+    return max(0.0, float((termination - remaining[-1]) / slope)) if slope < 0.0 else None
+
+
+def insertion_rank_p_value(ranks: np.ndarray, n_live: int, num_delete: int) -> float:
+    """
+    The probability of insertion ranks at least as uneven as these, ``(n,)`` int, in a run that is as it should be: a
+    Kolmogorov-Smirnov test (Fowlie, Handley & Su 2020, MNRAS 497, 5256).
+
+    The ``num_delete`` points of an iteration share ``n_live`` ranks and cannot take the same, so they are more even
+    than as many independent ones, as if they were ``(n_live - 1) / (n_live - num_delete)`` times more.
+    """
+    if len(ranks) == 0:
+        return 1.0
+    observed = np.cumsum(np.bincount(ranks, minlength=n_live)) / len(ranks)
+    distance = np.abs(observed - np.arange(1, n_live + 1) / n_live).max()
+    effective_number = len(ranks) * (n_live - 1) / (n_live - num_delete)
+    return float(kstwobign.sf(distance * np.sqrt(effective_number)))
+
+
+def rank_correlation(ranks: np.ndarray, start_ranks: np.ndarray) -> tuple[float, float]:
+    """
+    Spearman's correlation of the ranks at which chains end, ``(n,)`` int, with those at which they began, and the
+    probability that a correlation of ``HARMLESS_CORRELATION`` would seem as large.
+
+    A chain begins at a live point, whose rank is as even as that of an independent draw. So chains that are too
+    short leave no trace in the insertion ranks alone, but end near where they began.
+    """
+    if len(ranks) < 4 or np.ptp(ranks) == 0 or np.ptp(start_ranks) == 0:
+        return 0.0, 1.0
+    correlation = float(spearmanr(ranks, start_ranks).statistic)
+    excess = np.arctanh(correlation) - np.arctanh(HARMLESS_CORRELATION)  # Fisher's z
+    return correlation, float(norm.sf(excess * np.sqrt(len(ranks) - 3)))
+
+
+def trust(points: Points, moves: np.ndarray, ranks: np.ndarray, start_ranks: np.ndarray, num_mcmc_steps: int) -> dict:
+    """The entries of ``samples_info`` that tell whether to trust a run; each array is ``(chains,)`` int."""
+    known = ranks >= 0
+    correlation, correlation_p_value = rank_correlation(ranks[known], start_ranks[known])
+    return {
+        "insertion_rank_p_value": insertion_rank_p_value(ranks[known], points.n_live, points.num_delete),
+        "rank_correlation": correlation,
+        "rank_correlation_p_value": correlation_p_value,
+        "unmoved_slices": float(1.0 - moves.sum() / max(1, len(moves) * num_mcmc_steps)),
+    }
+
+
+def recommended_steps(n_dim: int) -> int:
+    """The slices of a chain that blackjax recommends."""
+    return max(5, 2 * n_dim)
+
+
+def doubts_about_settings(n_dim: int, n_live: int, num_mcmc_steps: int) -> list[str]:
+    """What is likely to go wrong with these settings, each with the remedy."""
+    doubts, recommended = [], recommended_steps(n_dim)
+    if num_mcmc_steps < recommended:
+        doubts.append(
+            f"num_mcmc_steps={num_mcmc_steps} is few for {n_dim} parameters: a new point may stay close to where its "
+            f"chain began, and the evidence be wrong by more than its error. Use num_mcmc_steps={recommended}."
+        )
+    if n_live < 10 * n_dim:
+        doubts.append(
+            f"n_live={n_live} is few for {n_dim} parameters: the directions of the slices come from the covariance "
+            f"of the live points, which so few cannot tell, and a mode may be missed. Use n_live={25 * n_dim}."
+        )
+    return doubts
+
+
+def doubts_about_run(found: dict, n_dim: int, num_mcmc_steps: int) -> list[str]:
+    """What ``trust`` found that should not be so, each with the remedy."""
+    doubts, more_steps = [], max(2 * num_mcmc_steps, recommended_steps(n_dim))
+    if found["unmoved_slices"] > MANY_UNMOVED:
+        doubts.append(
+            f"{found['unmoved_slices']:.1%} of the slices found no point above the contour, so that new points are "
+            "copies of others. Look for plateaus of the likelihood, and for noise in it."
+        )
+    if found["rank_correlation_p_value"] < SUSPICIOUS_P_VALUE:
+        doubts.append(
+            f"New points remember where their chains began (rank correlation {found['rank_correlation']:.2f}; up to "
+            f"{HARMLESS_CORRELATION} is harmless), so the evidence may be wrong by more than its error. Fit again "
+            f"with num_mcmc_steps={more_steps}."
+        )
+    if found["insertion_rank_p_value"] < SUSPICIOUS_P_VALUE:
+        doubts.append(
+            f"New points do not join the live points evenly (insertion ranks: p = "
+            f"{found['insertion_rank_p_value']:.1g}), so the prior volume may not shrink as assumed. Fit again with "
+            f"num_mcmc_steps={more_steps} or another seed, and look for plateaus of the likelihood."
+        )
+    return doubts

@@ -1,0 +1,135 @@
+"""What a person sees of a run as text: a bar on a terminal or in a notebook, lines of a log elsewhere."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import numpy as np
+from tqdm.auto import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from .diagnostics import time_left
+
+SECONDS_BETWEEN_BARS = 0.5
+# A log line each time the run has lasted a tenth longer: dense at first, and a few hundred lines for a month.
+SECONDS_BETWEEN_LINES, MAX_SECONDS_BETWEEN_LINES, SHARE_BETWEEN_LINES = 10.0, 600.0, 0.1
+# Working out what to show may take this share of the time.
+MAX_SHARE = 0.005
+
+
+class Standing(NamedTuple):
+    """
+    What is shown of a run.
+
+    Attributes
+    ----------
+    iteration, dead_points, evaluations
+        Counts, over all sessions of the run.
+    log_evidence, log_evidence_error
+        Those of the posterior so far.
+    best_log_likelihood
+        The highest so far.
+    """
+
+    iteration: int
+    dead_points: int
+    evaluations: int
+    log_evidence: float
+    log_evidence_error: float
+    best_log_likelihood: float
+
+
+class Progress:
+    """
+    Shows how far a run is. A context manager: the bar, if there is one, is cleared away at the end.
+
+    Parameters
+    ----------
+    logger
+        Where the lines go.
+    termination
+        What ``remaining`` has to fall below.
+    silence
+        If ``True`` nothing is shown.
+    """
+
+    def __init__(self, logger: logging.Logger, termination: float, silence: bool):
+        self._logger = logger
+        self._termination = termination
+        self._silence = silence
+        self._bar = None
+        self._resources = ExitStack()
+        self._when, self._remaining = [], []
+        self._next = None
+
+    def __enter__(self) -> "Progress":
+        if not self._silence and _is_watched():
+            self._resources.enter_context(logging_redirect_tqdm())
+            bar_format = "NSS {percentage:3.0f}%|{bar:12}| {desc}"
+            self._bar = tqdm(total=1.0, bar_format=bar_format, dynamic_ncols=True, leave=False)
+            self._resources.enter_context(self._bar)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._resources.close()
+
+    def show(self, seconds: float, remaining: float, standing: Callable[[], Standing]) -> None:
+        """
+        Show where the run stands, unless that was done just now.
+
+        Parameters
+        ----------
+        seconds
+            How long the run has lasted, over all sessions.
+        remaining
+            The log evidence of the live points relative to that of the dead points.
+        standing
+            Works out the rest; called only if it is shown.
+        """
+        self._when.append(seconds)
+        self._remaining.append(remaining)
+        if self._next is None:
+            self._next = seconds if self._bar is not None else seconds + SECONDS_BETWEEN_LINES
+        if self._silence or seconds < self._next:
+            return
+        started = time.perf_counter()
+        self._show(seconds, remaining, standing())
+        pause = (time.perf_counter() - started) / MAX_SHARE
+        if self._bar is not None:
+            pace = SECONDS_BETWEEN_BARS
+        else:
+            pace = np.clip(SHARE_BETWEEN_LINES * seconds, SECONDS_BETWEEN_LINES, MAX_SECONDS_BETWEEN_LINES)
+        self._next = seconds + max(pace, pause)
+
+    def _show(self, seconds: float, remaining: float, now: Standing) -> None:
+        left = time_left(np.array(self._when), np.array(self._remaining), self._termination)
+        evidence = f"{now.log_evidence:.2f} ± {now.log_evidence_error:.2f}"
+        criterion = f"{remaining:.2f} > {self._termination:.2f}"
+        best = f"{now.best_log_likelihood:.2f}"
+        rate = now.evaluations / seconds
+        until = "unknown" if left is None else tqdm.format_interval(left)
+        if self._bar is None:
+            self._logger.info(
+                f"Iteration {now.iteration:,}: {now.dead_points:,} dead points, log evidence {evidence}, evidence to "
+                f"come {criterion}, best log likelihood {best}, {now.evaluations:,} evaluations ({rate:,.0f} per "
+                f"second), {tqdm.format_interval(seconds)} so far, time left {until}"
+            )
+            return
+        self._bar.n = 0.0 if left is None else seconds / (seconds + left)
+        self._bar.set_description_str(
+            f"{tqdm.format_interval(seconds)} < {'?' if left is None else until}, {now.iteration:,} it, "
+            f"log Z {evidence}, {criterion}, best {best}, {now.dead_points:,} dead, "
+            f"{tqdm.format_sizeof(now.evaluations)} evals, {tqdm.format_sizeof(rate)}/s"
+        )
+
+
+def _is_watched() -> bool:
+    """Whether somebody may look at what is drawn again and again: a terminal, or a notebook."""
+    if sys.stderr.isatty():
+        return True
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return "IPKernelApp" in getattr(shell, "config", {})

@@ -1,0 +1,90 @@
+"""Pictures while sampling goes on: what is drawn of the best fit, in the host's background worker or here and now."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from autofit.non_linear.quick_update import BackgroundQuickUpdate, LiveDisplay
+
+
+class QuickUpdates:
+    """
+    Draws quick updates as the host's config asks. A context manager: at a clean end the last picture is finished.
+
+    A picture that fails is logged, once for each error, and never stops the fit.
+
+    Parameters
+    ----------
+    analysis
+        Its ``perform_quick_update`` is called if it has one, then its ``visualize`` with ``during_analysis=True``.
+    paths
+        Where the pictures go.
+    background
+        Whether a worker draws them while sampling goes on. If it is still at one when the next but one is due, the
+        next is left out.
+    live
+        Whether the host shows the newest picture in a window or a notebook too.
+    logger
+        Where errors go.
+
+    Attributes
+    ----------
+    drawing
+        Held by whoever draws: matplotlib can do so in one thread only.
+    """
+
+    def __init__(self, analysis: Any, paths: Any, background: bool, live: bool, logger: logging.Logger):
+        self._analysis = analysis
+        self._paths = paths
+        self._logger = logger
+        self._logged = set()
+        self.drawing = threading.Lock()
+        convert_jax = analysis.is_jax and not analysis.supports_jax_visualization
+        self._worker = BackgroundQuickUpdate(convert_jax, live_visual_update=live) if background else None
+        self._display = None if background else LiveDisplay(live_visual_update=live)
+
+    def __enter__(self) -> "QuickUpdates":
+        return self
+
+    def __exit__(self, exception_type, *_) -> None:
+        if self._worker is not None:
+            self._worker.shutdown(**({} if exception_type is None else {"timeout": 0.0}))
+        if self._display is not None:
+            self._display.shutdown()
+
+    def fire(self, instance: Any, draw_run: Callable[[], None]) -> None:
+        """Draw the model ``instance``, and call ``draw_run`` for the picture of the run."""
+        update = _Update(self, self._analysis, draw_run)
+        if self._worker is not None:
+            self._worker.submit(update, self._paths, instance)
+            return
+        update.perform_quick_update(self._paths, instance)
+        self.guarded(self._display.update, self._paths)
+
+    def guarded(self, draw: Callable, *arguments: Any, **options: Any) -> None:
+        """Call ``draw``; an error is logged."""
+        try:
+            draw(*arguments, **options)
+        except NotImplementedError:  # what an analysis without it raises
+            return
+        except Exception as error:
+            if repr(error) not in self._logged:
+                self._logged.add(repr(error))
+                self._logger.exception("A picture or result could not be made; the fit goes on without it.")
+
+
+class _Update:
+    """One quick update, in the shape of what the host's worker takes for an analysis."""
+
+    def __init__(self, updates: QuickUpdates, analysis: Any, draw_run: Callable[[], None]):
+        self._updates = updates
+        self._analysis = analysis
+        self._draw_run = draw_run
+
+    def perform_quick_update(self, paths: Any, instance: Any) -> None:
+        guarded, analysis = self._updates.guarded, self._analysis
+        with self._updates.drawing:
+            guarded(analysis.perform_quick_update, paths, instance)
+            guarded(analysis.visualize, paths=paths, instance=instance, during_analysis=True)
+            guarded(self._draw_run)

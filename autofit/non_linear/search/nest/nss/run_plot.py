@@ -1,0 +1,154 @@
+"""``nss_run.png``: a run at a glance, for people who read plots rather than logs. Matplotlib alone, and no pyplot,
+which must not be used from two threads."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from scipy.stats import beta
+
+from .diagnostics import Points, evolution, log_volume_of_deaths, time_left
+
+# Okabe & Ito's colours, told apart by everybody.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.6"
+MAX_MARKERS = 2_000
+# How many nats below its last value the log evidence is shown from.
+EVIDENCE_SHOWN = 12.0
+
+
+def draw_run(
+    path: Path,
+    points: Points,
+    evaluations: np.ndarray,
+    ranks: np.ndarray,
+    start_ranks: np.ndarray,
+    termination: float,
+    rng: np.random.Generator,
+) -> None:
+    """
+    Draw the run so far.
+
+    Parameters
+    ----------
+    path
+        The PNG file.
+    points
+        The dead and the live points.
+    evaluations, ranks, start_ranks
+        ``(iterations, num_delete)`` int: what the chains took, where their points were inserted, where they began.
+    termination
+        The run ends when the evidence to come falls below it.
+    rng
+        Draws prior volumes.
+    """
+    run = evolution(points, rng)
+    figure = Figure(figsize=(11.0, 6.0))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 3)
+    figure.subplots_adjust(left=0.06, right=0.98, bottom=0.09, top=0.88, wspace=0.25, hspace=0.4)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+    _draw_points(axes[0, 0], points)
+    _draw_evidence(axes[0, 1], run)
+    _draw_criterion(axes[0, 2], run, termination)
+    _draw_evaluations(axes[1, 0], evaluations)
+    _draw_ranks(axes[1, 1], ranks[ranks >= 0], points.n_live)
+    _draw_memory(axes[1, 2], ranks[ranks >= 0], start_ranks[ranks >= 0], points)
+    ended = "converged" if run.remaining[-1] < termination else "still running"
+    figure.suptitle(
+        f"{points.iterations:,} iterations, {len(points.log_likelihood):,} points, {ended}; log evidence "
+        f"{run.log_evidence[-1]:.2f} ± {run.log_evidence_error[-1]:.1f}",
+        fontsize=11,
+    )
+    figure.savefig(path, dpi=110)
+
+
+def _draw_points(ax, points: Points) -> None:
+    """The live points lie where they will die, if the likelihood rose no further."""
+    n_dead = len(points.log_likelihood) - points.n_live
+    compression = -log_volume_of_deaths(points)
+    live = np.sort(points.log_likelihood[n_dead:])
+    compression_of_live = compression[-1] + np.cumsum(1.0 / np.arange(points.n_live, 0, -1.0))
+    some = np.unique(np.linspace(0, n_dead - 1, MAX_MARKERS).astype(int))
+    ax.plot(compression[some], points.log_likelihood[:n_dead][some], ".", ms=2, color=GREY, label="dead")
+    ax.plot(compression_of_live, live, ".", ms=2, color=BLUE, label="live")
+    # The prior's corners can be a million times less likely than anything of interest.
+    shown = np.quantile(points.log_likelihood[:n_dead], 0.2)
+    ax.set(xlabel="$-$log prior volume", title="log likelihood", ylim=(shown, None))
+    ax.legend(frameon=False, markerscale=4, loc="lower right", fontsize=8)
+
+
+def _draw_evidence(ax, run) -> None:
+    low, high = (run.log_evidence + sign * run.log_evidence_error for sign in (-1.0, 1.0))
+    ax.fill_between(-run.log_volume, low, high, color=BLUE, alpha=0.3, lw=0.0)
+    ax.plot(-run.log_volume, run.log_evidence, color=BLUE)
+    last = run.log_evidence[-1]
+    shown = run.log_evidence > last - EVIDENCE_SHOWN
+    margin = 0.3 + 2.0 * run.log_evidence_error[-1]
+    ax.set(
+        xlabel="$-$log prior volume",
+        title="log evidence, dead and live",
+        xlim=(-run.log_volume[shown][0], None),
+        ylim=(min(last, run.log_evidence[shown].min()) - margin, max(last, run.log_evidence[shown].max()) + margin),
+    )
+
+
+def _draw_criterion(ax, run, termination: float) -> None:
+    ax.plot(run.iteration, run.remaining, color=BLUE)
+    ax.axhline(termination, color=ORANGE, ls="--", lw=1.0)
+    left = time_left(run.iteration, run.remaining, termination)
+    title = "evidence to come"
+    if run.remaining[-1] < termination:
+        title += ": ended"
+    elif left is None:
+        title += ": end unknown"
+    else:
+        end = run.iteration[-1] + left
+        ax.plot([run.iteration[-1], end], [run.remaining[-1], termination], color=ORANGE, ls=":")
+        title += f": ends near {end:,.0f}"
+    highest = np.max(run.remaining[np.isfinite(run.remaining)], initial=termination)
+    ax.set(xlabel="iteration", title=title)
+    if highest > 100.0:
+        ax.set_yscale("symlog", linthresh=10.0)
+    ax.set_ylim(termination - 0.02 * max(10.0, highest) if highest <= 100.0 else termination - 5.0, None)
+
+
+def _draw_evaluations(ax, evaluations: np.ndarray) -> None:
+    """The longest chain is what an iteration waits for."""
+    iterations = np.arange(1, len(evaluations) + 1)
+    some = np.unique(np.linspace(0, len(evaluations) - 1, MAX_MARKERS).astype(int))
+    ax.plot(iterations[some], evaluations.mean(axis=1)[some], ".", ms=3, color=BLUE, label="mean")
+    ax.plot(iterations[some], evaluations.max(axis=1)[some], ".", ms=2, color=GREY, label="longest")
+    ax.set(xlabel="iteration", title="evaluations of a chain", ylim=(0.0, None))
+    ax.legend(frameon=False, markerscale=3, loc="lower right", fontsize=8)
+
+
+def _draw_ranks(ax, ranks: np.ndarray, n_live: int) -> None:
+    """Even if all is well: within the band in nineteen of twenty bins."""
+    bins = min(20, n_live)
+    counts, edges = np.histogram(ranks / n_live, bins=bins, range=(0.0, 1.0))
+    number = max(1, counts.sum())
+    low, high = (bins * beta.ppf(q, number / bins, number - number / bins) for q in (0.025, 0.975))
+    ax.axhspan(low, high, color=GREY, alpha=0.4, lw=0.0)
+    ax.stairs(bins * counts / number, edges, color=BLUE, lw=1.5, baseline=None)
+    ax.set(xlabel="insertion rank / live points", title="insertion ranks", xlim=(0.0, 1.0), ylim=(0.0, 2.0))
+
+
+def _draw_memory(ax, ranks: np.ndarray, start_ranks: np.ndarray, points: Points) -> None:
+    """No trend if all is well: where a chain ends says nothing of where it began."""
+    bins = 10
+    start = np.clip((bins * start_ranks / (points.n_live - points.num_delete)).astype(int), 0, bins - 1)
+    number = np.bincount(start, minlength=bins)
+    mean = np.bincount(start, ranks / points.n_live, minlength=bins) / np.maximum(1, number)
+    filled = number > 0
+    error = np.sqrt(1.0 / 12.0 / number[filled])
+    centres = (np.arange(bins) + 0.5) / bins
+    ax.axhline(0.5, color=GREY, lw=1.0)
+    ax.errorbar(centres[filled], mean[filled], yerr=error, fmt="o", ms=3, color=BLUE)
+    ax.set(
+        xlabel="rank where a chain began",
+        title="mean rank where it ended",
+        xlim=(0.0, 1.0),
+        ylim=(0.2, 0.8),
+    )

@@ -1,0 +1,143 @@
+"""Whether a run is told from a bad one, against anesthetic, perfect ranks and evidences that are known."""
+
+import logging
+from functools import partial
+
+import autofit as af
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from anesthetic.utils import compute_insertion_indexes, insertion_p_value
+from autofit.non_linear.search.nest.nss import diagnostics, kernel
+from autofit.non_linear.search.nest.nss.posterior import posterior_from
+from problems import Problem, box, gaussian_in_a_box
+
+TERMINATION = -3.0
+
+
+def correlated(n_dim=10):
+    """A Gaussian that chains of few slices explore badly."""
+    precision = jnp.asarray(np.linalg.inv(0.95 + 0.05 * np.eye(n_dim)))
+    return Problem(box(n_dim, 10.0), lambda x: -0.5 * x @ precision @ x)
+
+
+def log_prior_of_box(half_width, x):
+    return jnp.where(jnp.all(jnp.abs(x) <= half_width), 0.0, -jnp.inf)
+
+
+def run(problem, n_live, num_delete, num_mcmc_steps, seeds):
+    """The points and the chains of whole runs, one for each seed."""
+    half_width = problem.priors[0].upper_limit
+    sampler = kernel.nested_slice_sampler(
+        partial(log_prior_of_box, half_width), problem.log_likelihood, num_delete, num_mcmc_steps, TERMINATION
+    )
+    for seed in seeds:
+        start_key, key = jax.random.split(jax.random.PRNGKey(seed))
+        shape = n_live, len(problem.priors)
+        state = sampler.init(jax.random.uniform(start_key, shape, minval=-half_width, maxval=half_width))
+        carry, dead = (state, key), []
+        while not kernel.has_converged(carry[0], TERMINATION):
+            carry, block, done = sampler.advance(carry, 10_000)
+            dead.append(jax.tree.map(lambda x: np.concatenate(x[:done]), jax.device_get(block)))  # noqa: B023
+        particles = [x.particles for x in dead] + [jax.device_get(carry[0].particles)]
+        points = diagnostics.Points(
+            np.concatenate([x.loglikelihood for x in particles]),
+            np.concatenate([x.loglikelihood_birth for x in particles]),
+            n_live,
+            num_delete,
+        )
+        yield points, jax.tree.map(lambda *x: np.concatenate(x), *[x.update_info for x in dead]), carry[0]
+
+
+def test_insertion_ranks_are_anesthetic_s():
+    ((points, chains, _),) = run(gaussian_in_a_box(2), 50, 1, 4, [1])
+    birth = np.where(np.isnan(points.birth), -np.inf, points.birth)
+    order = np.argsort(points.log_likelihood)
+    expected = compute_insertion_indexes(points.log_likelihood[order], birth[order])
+    in_order_of_birth = expected[np.argsort(birth[order], kind="stable")][points.n_live :]
+    assert np.array_equal(np.sort(chains.rank), np.sort(in_order_of_birth))
+    assert np.array_equal(chains.rank, in_order_of_birth)
+    assert diagnostics.insertion_rank_p_value(chains.rank, 50, 1) == pytest.approx(
+        insertion_p_value(chains.rank, 50)["p-value"]
+    )
+
+
+@pytest.mark.parametrize(("n_live", "num_delete"), [(100, 1), (200, 50), (100, 80)])
+def test_perfect_batches_are_suspected_as_often_as_the_p_value_says(n_live, num_delete):
+    rng = np.random.default_rng(1)
+    batches = 4000 // num_delete
+    draw = lambda: np.concatenate([rng.choice(n_live, num_delete, replace=False) for _ in range(batches)])  # noqa: E731
+    found = [diagnostics.insertion_rank_p_value(draw(), n_live, num_delete) for _ in range(300)]
+    assert 0.04 < np.mean(np.array(found) < 0.1) < 0.14
+
+
+def test_uneven_ranks_are_found():
+    ranks = np.random.default_rng(1).integers(0, 90, 2000)  # never among the best tenth
+    assert diagnostics.insertion_rank_p_value(ranks, 100, 50) < 1e-6
+
+
+@pytest.mark.parametrize(("num_mcmc_steps", "suspected"), [(20, 0), (2, 5)])
+def test_chains_that_are_too_short_are_found_and_good_ones_are_not(num_mcmc_steps, suspected):
+    doubts = [
+        diagnostics.doubts_about_run(diagnostics.trust(points, *chains[1:], num_mcmc_steps), 10, num_mcmc_steps)
+        for points, chains, _ in run(correlated(), 400, 50, num_mcmc_steps, range(5))
+    ]
+    assert len([found for found in doubts if found]) == suspected
+    assert all("num_mcmc_steps=20" in text for found in doubts for text in found)
+
+
+def test_the_evolution_ends_where_the_run_and_its_posterior_do():
+    ((points, _, state),) = run(gaussian_in_a_box(3), 300, 30, 6, [1])
+    found = diagnostics.evolution(points, np.random.default_rng(1), n_simulations=200)
+    assert found.iteration[-1] == points.iterations
+    assert found.log_volume[-1] == pytest.approx(float(state.integrator.logX))
+    assert found.remaining[-1] == pytest.approx(float(state.integrator.logZ_live - state.integrator.logZ), abs=0.1)
+    posterior = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(2), 200)
+    assert found.log_evidence[-1] == pytest.approx(posterior.log_evidences.mean(), abs=0.05)
+    assert found.log_evidence_error[-1] == pytest.approx(posterior.log_evidences.std(), rel=0.25)
+
+
+def test_time_left_is_that_of_a_line_and_unknown_where_nothing_falls():
+    when = np.arange(1.0, 101.0)
+    assert diagnostics.time_left(when, 20.0 - 0.1 * when, -3.0) == pytest.approx(130.0)
+    assert diagnostics.time_left(when, 20.0 + 0.1 * when, -3.0) is None
+    assert diagnostics.time_left(when[:3], 20.0 - when[:3], -3.0) is None
+    assert diagnostics.time_left(when, np.full(100, np.inf), -3.0) is None
+
+
+def test_settings_that_are_too_small_are_named_with_what_to_use(caplog):
+    problem = gaussian_in_a_box(4)
+    with caplog.at_level(logging.WARNING):
+        af.NSS(n_live=30, num_delete=10, num_mcmc_steps=3)._fit(problem.model, problem.analysis)
+    assert "num_mcmc_steps=3 is few for 4 parameters" in caplog.text
+    assert "Use num_mcmc_steps=8." in caplog.text
+    assert "n_live=30 is few for 4 parameters" in caplog.text
+    assert "Use n_live=100." in caplog.text
+
+
+def test_good_settings_and_a_good_run_are_not_warned_of(caplog):
+    problem = gaussian_in_a_box(2)
+    with caplog.at_level(logging.WARNING):
+        internal, _ = problem.search()._fit(problem.model, problem.analysis)
+    assert not caplog.records
+    assert internal.trust["converged"]
+    assert internal.trust["unmoved_slices"] == 0.0
+
+
+def test_a_plateau_is_warned_of(caplog):
+    problem = Problem(box(2), lambda x: 0.0 * x[0])
+    with caplog.at_level(logging.WARNING):
+        internal, _ = af.NSS(n_live=60, num_delete=20)._fit(problem.model, problem.analysis)
+    assert "100.0% of the slices found no point above the contour" in caplog.text
+    assert internal.trust["unmoved_slices"] == 1.0
+
+
+def test_what_tells_of_trust_is_among_the_samples_info():
+    problem = gaussian_in_a_box(2)
+    info = problem.search(name="n").fit(model=problem.model, analysis=problem.analysis).samples.samples_info
+    assert info["converged"] is True
+    assert info["log_evidence_remaining"] < -3.0
+    assert 0.01 < info["insertion_rank_p_value"] <= 1.0
+    assert abs(info["rank_correlation"]) < 0.1
+    assert info["unmoved_slices"] == 0.0
