@@ -1,10 +1,12 @@
-"""Whether the evidence lies from the truth as far as its error says, and what averaging the weights is worth.
+"""Whether the evidence lies from the truth as far as its error says, whether a bad run is told from a good one, and
+what averaging the weights is worth.
 
     python docs/benchmarks/calibration.py [--seeds 200]
 
 Prints, over many seeds and problems of known evidence, the mean and the standard deviation of the distance of the log
 evidence from the truth in units of its error: 0 and 1 if it is calibrated (for as many seeds as N, within about
-1/sqrt(N) and 0.7/sqrt(N)).
+1/sqrt(N) and 0.7/sqrt(N)). Beside it the mean correlation of the ranks where chains end with those where they began,
+and the share of the runs that are warned of: for that correlation, and for uneven insertion ranks.
 
 Then, for perfect nested sampling of a Gaussian in a ball (no chains: the prior volumes are drawn), the posterior's
 mean squared radius relative to the truth, with the weights averaged over the simulated volumes as ``posterior.py``
@@ -13,13 +15,14 @@ does, and with their logarithms averaged.
 
 import argparse
 import logging
+from typing import NamedTuple
 
 import problems  # first: it switches float64 on
 
 # isort: split
 import jax
 import numpy as np
-from autofit.non_linear.search.nest.nss import kernel
+from autofit.non_linear.search.nest.nss import diagnostics, kernel
 from autofit.non_linear.search.nest.nss.posterior import (
     effective_live_points,
     posterior_from,
@@ -32,28 +35,50 @@ SETTINGS = {  # problem: n_live, num_delete, num_mcmc_steps
     "Gaussian, 3 parameters, a point at a time": (problems.correlated_gaussian(3), 200, 1, 6),
     "Gaussian, 3 parameters": (problems.correlated_gaussian(3), 200, 50, 6),
     "Gaussian, 10 parameters": (problems.correlated_gaussian(10), 400, 50, 20),
+    "Gaussian, 10 parameters, half the steps": (problems.correlated_gaussian(10), 400, 50, 10),
+    "Gaussian, 10 parameters, a quarter": (problems.correlated_gaussian(10), 400, 50, 5),
+    "Gaussian, 10 parameters, a tenth": (problems.correlated_gaussian(10), 400, 50, 2),
     "two modes, 5 parameters": (problems.two_modes(5), 400, 50, 10),
+    "two modes, 5 parameters, twice the steps": (problems.two_modes(5), 400, 50, 20),
 }
 
 
-def distances(problem, n_live: int, num_delete: int, num_steps: int, seeds: int) -> np.ndarray:
+class Judged(NamedTuple):
+    """What is found of a run: its distance from the truth in errors, and what tells whether to trust it."""
+
+    distance: float
+    rank_correlation: float
+    remembers: bool
+    uneven: bool
+
+
+def judged_runs(problem, n_live: int, num_delete: int, num_steps: int, seeds: int) -> list[Judged]:
     log_prior, log_likelihood, _ = problem.functions()
     sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, num_delete, num_steps, TERMINATION)
-    found = np.empty(seeds)
-    for seed in range(seeds):
-        carry, blocks = (sampler.init(problem.draw(n_live, seed)), jax.random.PRNGKey(seed)), []
-        while not kernel.has_converged(carry[0], TERMINATION):
-            carry, dead, done = sampler.advance(carry, 10_000)
-            blocks.append([np.concatenate(x[:done]) for x in jax.device_get(deaths_and_births(dead.particles))])
-        blocks.append(jax.device_get(deaths_and_births(carry[0].particles)))
-        points = map(np.concatenate, zip(*blocks, strict=True))
-        evidences = posterior_from(*points, np.random.default_rng(seed)).log_evidences
-        found[seed] = (evidences.mean() - problem.log_evidence) / evidences.std()
-    return found
+    return [judged_run(sampler, problem, n_live, num_delete, num_steps, seed) for seed in range(seeds)]
 
 
-def deaths_and_births(particles):
-    return particles.loglikelihood, particles.loglikelihood_birth
+def judged_run(sampler, problem, n_live: int, num_delete: int, num_steps: int, seed: int) -> Judged:
+    carry, dead = (sampler.init(problem.draw(n_live, seed)), jax.random.PRNGKey(seed)), []
+    while not kernel.has_converged(carry[0], TERMINATION):
+        carry, block, done = sampler.advance(carry, 10_000)
+        dead.append(jax.tree.map(lambda x: np.concatenate(x[:done]), jax.device_get(block)))  # noqa: B023
+    particles = [x.particles for x in dead] + [jax.device_get(carry[0].particles)]
+    points = diagnostics.Points(
+        np.concatenate([x.loglikelihood for x in particles]),
+        np.concatenate([x.loglikelihood_birth for x in particles]),
+        n_live,
+        num_delete,
+    )
+    chains = jax.tree.map(lambda *x: np.concatenate(x), *[x.update_info for x in dead])
+    trust = diagnostics.trust(points, chains.moves, chains.rank, chains.start_rank, num_steps)
+    evidences = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(seed)).log_evidences
+    return Judged(
+        distance=(evidences.mean() - problem.log_evidence) / evidences.std(),
+        rank_correlation=trust["rank_correlation"],
+        remembers=trust["rank_correlation_p_value"] < diagnostics.SUSPICIOUS_P_VALUE,
+        uneven=trust["insertion_rank_p_value"] < diagnostics.SUSPICIOUS_P_VALUE,
+    )
 
 
 def perfect_run(rng, n_live: int, log_likelihood) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -93,10 +118,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=200)
     seeds = parser.parse_args().seeds
-    print("| | n_live | num_delete | steps | mean | standard deviation |\n|---|---:|---:|---:|---:|---:|")
+    print("| | n_live | num_delete | steps | mean | standard deviation | rank correlation | too short | uneven |")
+    print("|---|" + "---:|" * 8)
     for name, (problem, *setting) in SETTINGS.items():
-        z = distances(problem, *setting, seeds)
-        print(f"| {name} | {' | '.join(map(str, setting))} | {z.mean():+.2f} | {z.std(ddof=1):.2f} |", flush=True)
+        z, correlation, remembers, uneven = np.array(judged_runs(problem, *setting, seeds)).T
+        print(
+            f"| {name} | {' | '.join(map(str, setting))} | {z.mean():+.2f} | {z.std(ddof=1):.2f} "
+            f"| {correlation.mean():.3f} | {remembers.mean():.0%} | {uneven.mean():.0%} |",
+            flush=True,
+        )
     print("\n| n_live | averaged weights | averaged logarithms |\n|---:|---:|---:|")
     for n_live in (10, 25, 100):
         found = squared_radii(n_live, 10 * seeds)

@@ -7,6 +7,8 @@ from scipy.stats import kstwobign, norm, spearmanr
 
 from .posterior import simulate_log_shells
 
+# Where the evidence to come stops to depend on how far the likelihood has yet to rise.
+PEAK_REACHED = 10.0
 # Chains that remember less than this of where they began give evidences that scatter and lie as they should.
 HARMLESS_CORRELATION = 0.05
 # A run that is as it should be is suspected once in a hundred times.
@@ -116,16 +118,30 @@ def _log_mean_exp(values: np.ndarray) -> float:
     return values.max() + np.log(np.mean(np.exp(values - values.max())))
 
 
-def time_left(when: np.ndarray, remaining: np.ndarray, termination: float) -> float | None:
+def iterations_left(
+    iteration: np.ndarray, remaining: np.ndarray, termination: float, iterations_per_nat: float
+) -> float | None:
     """
-    How much longer, in the units of ``when``, until ``remaining`` falls below ``termination`` if it goes on to fall
-    as in the last fifth of ``when``; ``None`` where it did not fall, or where nothing is known of it.
+    How many more iterations until ``remaining`` falls below ``termination``; ``None`` where it does not fall, or too
+    little is known of it.
+
+    While the likelihood still rises, ``remaining`` is proportional to a power of the prior volume (of a Gaussian,
+    X^(2/d)): it falls by the same factor in each iteration, as it did in the last fifth of these. Below about ten the
+    live points have reached the peak, and it falls with the log prior volume: by one in ``iterations_per_nat``.
     """
-    recent = np.flatnonzero(when >= 0.8 * when[-1])
+    recent = np.flatnonzero(iteration >= iteration[-1] - 0.2 * (iteration[-1] - iteration[0]))
     if len(recent) < 4 or not np.all(np.isfinite(remaining[recent])):
         return None
-    slope = np.polyfit(when[recent], remaining[recent], 1)[0]
-    return max(0.0, float((termination - remaining[-1]) / slope)) if slope < 0.0 else None
+    now, far = remaining[-1], np.maximum(remaining[recent], PEAK_REACHED)
+    if now > PEAK_REACHED:
+        decay = -np.polyfit(iteration[recent], np.log(far), 1)[0]
+        if decay <= 0.0:
+            return None
+        return float(np.log(now / PEAK_REACHED) / decay + (PEAK_REACHED - termination) * iterations_per_nat)
+    slope = -np.polyfit(iteration[recent], remaining[recent], 1)[0]
+    if slope <= 0.0:
+        return None
+    return float(max(0.0, now - termination) / min(slope, 1.0 / iterations_per_nat))
 
 
 def insertion_rank_p_value(ranks: np.ndarray, n_live: int, num_delete: int) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from .diagnostics import time_left
+from .diagnostics import iterations_left
 
 SECONDS_BETWEEN_BARS = 0.5
 # A log line each time the run has lasted a tenth longer: dense at first, and a few hundred lines for a month.
@@ -26,7 +26,7 @@ class Standing(NamedTuple):
 
     Attributes
     ----------
-    iteration, dead_points, evaluations
+    dead_points, evaluations
         Counts, over all sessions of the run.
     log_evidence, log_evidence_error
         Those of the posterior so far.
@@ -34,7 +34,6 @@ class Standing(NamedTuple):
         The highest so far.
     """
 
-    iteration: int
     dead_points: int
     evaluations: int
     log_evidence: float
@@ -52,17 +51,20 @@ class Progress:
         Where the lines go.
     termination
         What ``remaining`` has to fall below.
+    iterations_per_nat
+        In how many iterations the log prior volume falls by one.
     silence
         If ``True`` nothing is shown.
     """
 
-    def __init__(self, logger: logging.Logger, termination: float, silence: bool):
+    def __init__(self, logger: logging.Logger, termination: float, iterations_per_nat: float, silence: bool):
         self._logger = logger
         self._termination = termination
+        self._iterations_per_nat = iterations_per_nat
         self._silence = silence
         self._bar = None
         self._resources = ExitStack()
-        self._when, self._remaining = [], []
+        self._seconds, self._iteration, self._remaining = [], [], []
         self._next = None
 
     def __enter__(self) -> "Progress":
@@ -76,7 +78,7 @@ class Progress:
     def __exit__(self, *_) -> None:
         self._resources.close()
 
-    def show(self, seconds: float, remaining: float, standing: Callable[[], Standing]) -> None:
+    def show(self, seconds: float, iteration: int, remaining: float, standing: Callable[[], Standing]) -> None:
         """
         Show where the run stands, unless that was done just now.
 
@@ -84,19 +86,22 @@ class Progress:
         ----------
         seconds
             How long the run has lasted, over all sessions.
+        iteration
+            Iterations, over all sessions.
         remaining
             The log evidence of the live points relative to that of the dead points.
         standing
             Works out the rest; called only if it is shown.
         """
-        self._when.append(seconds)
+        self._seconds.append(seconds)
+        self._iteration.append(iteration)
         self._remaining.append(remaining)
         if self._next is None:
             self._next = seconds if self._bar is not None else seconds + SECONDS_BETWEEN_LINES
         if self._silence or seconds < self._next:
             return
         started = time.perf_counter()
-        self._show(seconds, remaining, standing())
+        self._show(seconds, iteration, remaining, standing())
         pause = (time.perf_counter() - started) / MAX_SHARE
         if self._bar is not None:
             pace = SECONDS_BETWEEN_BARS
@@ -104,8 +109,8 @@ class Progress:
             pace = np.clip(SHARE_BETWEEN_LINES * seconds, SECONDS_BETWEEN_LINES, MAX_SECONDS_BETWEEN_LINES)
         self._next = seconds + max(pace, pause)
 
-    def _show(self, seconds: float, remaining: float, now: Standing) -> None:
-        left = time_left(np.array(self._when), np.array(self._remaining), self._termination)
+    def _show(self, seconds: float, iteration: int, remaining: float, now: Standing) -> None:
+        left = self._seconds_left()
         evidence = f"{now.log_evidence:.2f} ± {now.log_evidence_error:.2f}"
         criterion = f"{remaining:.2f} > {self._termination:.2f}"
         best = f"{now.best_log_likelihood:.2f}"
@@ -113,17 +118,26 @@ class Progress:
         until = "unknown" if left is None else tqdm.format_interval(left)
         if self._bar is None:
             self._logger.info(
-                f"Iteration {now.iteration:,}: {now.dead_points:,} dead points, log evidence {evidence}, evidence to "
+                f"Iteration {iteration:,}: {now.dead_points:,} dead points, log evidence {evidence}, evidence to "
                 f"come {criterion}, best log likelihood {best}, {now.evaluations:,} evaluations ({rate:,.0f} per "
                 f"second), {tqdm.format_interval(seconds)} so far, time left {until}"
             )
             return
         self._bar.n = 0.0 if left is None else seconds / (seconds + left)
         self._bar.set_description_str(
-            f"{tqdm.format_interval(seconds)} < {'?' if left is None else until}, {now.iteration:,} it, "
+            f"{tqdm.format_interval(seconds)} < {'?' if left is None else until}, {iteration:,} it, "
             f"log Z {evidence}, {criterion}, best {best}, {now.dead_points:,} dead, "
             f"{tqdm.format_sizeof(now.evaluations)} evals, {tqdm.format_sizeof(rate)}/s"
         )
+
+    def _seconds_left(self) -> float | None:
+        """At the pace of the last tenth of what this session did."""
+        seconds, iteration = np.array(self._seconds), np.array(self._iteration)
+        left = iterations_left(iteration, np.array(self._remaining), self._termination, self._iterations_per_nat)
+        before = -max(2, len(seconds) // 10)
+        if left is None or len(seconds) < 2:
+            return None
+        return left * (seconds[-1] - seconds[before]) / (iteration[-1] - iteration[before])
 
 
 def _is_watched() -> bool:

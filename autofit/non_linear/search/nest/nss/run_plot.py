@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import beta
 
-from .diagnostics import Points, evolution, log_volume_of_deaths, time_left
+from .diagnostics import Points, evolution, iterations_left, log_volume_of_deaths
 
 # Okabe & Ito's colours, told apart by everybody.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.6"
@@ -51,7 +51,7 @@ def draw_run(
         ax.spines[["top", "right"]].set_visible(False)
     _draw_points(axes[0, 0], points)
     _draw_evidence(axes[0, 1], run)
-    _draw_criterion(axes[0, 2], run, termination)
+    _draw_criterion(axes[0, 2], run, termination, points)
     _draw_evaluations(axes[1, 0], evaluations)
     _draw_ranks(axes[1, 1], ranks[ranks >= 0], points.n_live)
     _draw_memory(axes[1, 2], ranks[ranks >= 0], start_ranks[ranks >= 0], points)
@@ -94,10 +94,10 @@ def _draw_evidence(ax, run) -> None:
     )
 
 
-def _draw_criterion(ax, run, termination: float) -> None:
+def _draw_criterion(ax, run, termination: float, points: Points) -> None:
     ax.plot(run.iteration, run.remaining, color=BLUE)
     ax.axhline(termination, color=ORANGE, ls="--", lw=1.0)
-    left = time_left(run.iteration, run.remaining, termination)
+    left = iterations_left(run.iteration, run.remaining, termination, points.n_live / points.num_delete)
     title = "evidence to come"
     if run.remaining[-1] < termination:
         title += ": ended"

@@ -304,7 +304,7 @@ class NSS(NonLinearSearch):
         with (
             self._only_process_in_folder(),
             Interruptions(self.logger) as interruptions,
-            Progress(self.logger, self.termination, self.silence) as progress,
+            Progress(self.logger, self.termination, self.n_live / self.num_delete, self.silence) as progress,
             self._quick_updates(analysis) as quick_updates,
         ):
             saved = self._saved_run(model)
@@ -320,7 +320,7 @@ class NSS(NonLinearSearch):
                     save=partial(self._checkpoint_and_leave, run),
                 )
                 run = run.after(carry, block, done, time.perf_counter() - started)
-                progress.show(run.seconds, run.remaining, partial(self._standing, run))
+                progress.show(run.seconds, run.iteration, run.remaining, partial(self._standing, run))
 
                 if _is_due(run.iteration, self.checkpoint_interval):
                     self._checkpoint(run)
@@ -602,7 +602,6 @@ class NSS(NonLinearSearch):
         rng = np.random.default_rng(self.backend_seed)
         log_evidences = posterior_from(points.log_likelihood, points.birth, rng, n_simulations=10).log_evidences
         return Standing(
-            iteration=run.iteration,
             dead_points=run.iteration * self.num_delete,
             evaluations=self._evaluations(run),
             log_evidence=float(log_evidences.mean()),

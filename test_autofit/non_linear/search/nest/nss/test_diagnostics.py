@@ -98,12 +98,23 @@ def test_the_evolution_ends_where_the_run_and_its_posterior_do():
     assert found.log_evidence_error[-1] == pytest.approx(posterior.log_evidences.std(), rel=0.25)
 
 
-def test_time_left_is_that_of_a_line_and_unknown_where_nothing_falls():
+def test_the_end_is_foreseen_in_a_run():
+    """From a third of the run on, within a third of what is left."""
+    ((points, _, _),) = run(correlated(), 400, 50, 20, [1])
+    found = diagnostics.evolution(points, np.random.default_rng(1), length=points.iterations)
+    for share in (0.35, 0.5, 0.7, 0.9):
+        now = int(share * points.iterations)
+        left = diagnostics.iterations_left(found.iteration[:now], found.remaining[:now], TERMINATION, 8.0)
+        assert left == pytest.approx(points.iterations - now, rel=0.35)
+
+
+def test_the_end_is_unknown_where_nothing_falls_or_little_is_known():
     when = np.arange(1.0, 101.0)
-    assert diagnostics.time_left(when, 20.0 - 0.1 * when, -3.0) == pytest.approx(130.0)
-    assert diagnostics.time_left(when, 20.0 + 0.1 * when, -3.0) is None
-    assert diagnostics.time_left(when[:3], 20.0 - when[:3], -3.0) is None
-    assert diagnostics.time_left(when, np.full(100, np.inf), -3.0) is None
+    assert diagnostics.iterations_left(when, 5.0 - 0.01 * when, -3.0, 10.0) == pytest.approx(700.0)
+    assert diagnostics.iterations_left(when, 5.0 + 0.1 * when, -3.0, 10.0) is None
+    assert diagnostics.iterations_left(when, 50.0 + 0.1 * when, -3.0, 10.0) is None
+    assert diagnostics.iterations_left(when[:3], 20.0 - when[:3], -3.0, 10.0) is None
+    assert diagnostics.iterations_left(when, np.full(100, np.inf), -3.0, 10.0) is None
 
 
 def test_settings_that_are_too_small_are_named_with_what_to_use(caplog):

@@ -1,0 +1,68 @@
+"""Simulated imaging of a strong lens, and the model that is fitted to it: 21 parameters, seconds of exposure."""
+
+import logging
+import os
+
+# XLA's FFT on CPUs can deadlock when two of them run at once, as they may in a lens likelihood.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+
+import autofit as af
+import autolens as al
+import matplotlib
+
+matplotlib.use("Agg")
+logging.getLogger("jax").setLevel(logging.ERROR)
+
+EINSTEIN_RADIUS = 1.2
+PIXELS, PIXEL_SCALE, RADIUS = 40, 0.1, 1.9
+
+
+def simulated_imaging(exposure_time: float = 100.0) -> al.Imaging:
+    """A Sersic lens galaxy with isothermal mass and shear in front of a Sersic source, in 40 by 40 pixels."""
+    lens = al.Galaxy(
+        redshift=0.5,
+        bulge=al.lp.Sersic(ell_comps=(0.05, 0.03), intensity=0.5, effective_radius=0.8, sersic_index=3.0),
+        mass=al.mp.Isothermal(einstein_radius=EINSTEIN_RADIUS, ell_comps=(0.1, 0.05)),
+        shear=al.mp.ExternalShear(gamma_1=0.03, gamma_2=-0.02),
+    )
+    source = al.Galaxy(
+        redshift=1.0,
+        bulge=al.lp.Sersic(
+            centre=(0.05, 0.1), ell_comps=(0.1, -0.05), intensity=1.0, effective_radius=0.3, sersic_index=1.5
+        ),
+    )
+    shape = (PIXELS, PIXELS)
+    simulator = al.SimulatorImaging(
+        exposure_time=exposure_time,
+        psf=al.Convolver.from_gaussian(shape_native=(5, 5), sigma=0.1, pixel_scales=PIXEL_SCALE),
+        background_sky_level=0.1,
+        noise_seed=1,
+    )
+    dataset = simulator.via_tracer_from(
+        tracer=al.Tracer(galaxies=[lens, source]),
+        grid=al.Grid2D.uniform(shape_native=shape, pixel_scales=PIXEL_SCALE, over_sample_size=1),
+    )
+    mask = al.Mask2D.circular(shape_native=shape, pixel_scales=PIXEL_SCALE, radius=RADIUS)
+    return dataset.apply_mask(mask).apply_over_sampling(1)
+
+
+def lens_model() -> af.Collection:
+    """Priors as wide as somebody would choose who has looked at the image."""
+    bulge = af.Model(al.lp.Sersic)
+    bulge.intensity = af.LogUniformPrior(0.05, 5.0)
+    bulge.effective_radius = af.UniformPrior(0.1, 3.0)
+    mass = af.Model(al.mp.Isothermal)
+    mass.einstein_radius = af.UniformPrior(0.5, 2.0)
+    source_bulge = af.Model(al.lp.Sersic)
+    source_bulge.intensity = af.LogUniformPrior(0.05, 10.0)
+    source_bulge.effective_radius = af.UniformPrior(0.05, 1.0)
+    return af.Collection(
+        galaxies=af.Collection(
+            lens=af.Model(al.Galaxy, redshift=0.5, bulge=bulge, mass=mass, shear=al.mp.ExternalShear),
+            source=af.Model(al.Galaxy, redshift=1.0, bulge=source_bulge),
+        )
+    )
+
+
+def analysis() -> al.AnalysisImaging:
+    return al.AnalysisImaging(dataset=simulated_imaging(), use_jax=True)
