@@ -1,4 +1,4 @@
-"""Simulated imaging of a strong lens, and the model that is fitted to it: 21 parameters, seconds of exposure."""
+"""Simulated imaging of a strong lens, and the model that is fitted to it: 21 parameters."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ EINSTEIN_RADIUS = 1.2
 PIXELS, PIXEL_SCALE, RADIUS = 40, 0.1, 1.9
 
 
-def simulated_imaging(exposure_time: float = 100.0) -> al.Imaging:
+def simulated_imaging(exposure_time: float = 30.0) -> al.Imaging:
     """A Sersic lens galaxy with isothermal mass and shear in front of a Sersic source, in 40 by 40 pixels."""
     lens = al.Galaxy(
         redshift=0.5,

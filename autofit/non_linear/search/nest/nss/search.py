@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from autofit.non_linear.search.posterior_kind import WEIGHTED
 from autofit.non_linear.search.seed import child_seed
 from autofit.text import text_util
 
-from . import diagnostics
+from . import checks, diagnostics
 from .diagnostics import Points
 from .posterior import posterior_from
 from .samples import NSSamples
@@ -40,7 +39,8 @@ try:
     from .progress import Progress, Standing
     from .quick_update import QuickUpdates
     from .run_plot import draw_run
-except ImportError as error:  # jax, blackjax, filelock and tqdm are no dependencies of the host
+# The host depends on none of them; and JAX without a device says so with the others, while blackjax is imported.
+except (ImportError, AssertionError, RuntimeError) as error:
     kernel = _load_checkpoint = _save_checkpoint = None
     _import_error = error
 
@@ -237,23 +237,20 @@ class NSS(NonLinearSearch):
         **kwargs,
     ):
         if kernel is None:
-            raise ImportError(
-                f"af.NSS needs jax, blackjax, filelock and tqdm: pip install 'blackjax>=1.7.1' filelock tqdm "
-                f"({_import_error})"
-            ) from _import_error
+            raise checks.why_not_imported(_import_error) from _import_error
 
-        _check_count("n_live", n_live, minimum=2)
-        _check_count("num_mcmc_steps", num_mcmc_steps)
-        _check_count("num_delete", num_delete)
-        _check_count("number_of_cores", number_of_cores)
+        checks.check_count("n_live", n_live, minimum=2)
+        checks.check_count("num_mcmc_steps", num_mcmc_steps)
+        checks.check_count("num_delete", num_delete)
+        checks.check_count("number_of_cores", number_of_cores)
         if chunk_size is not None:
-            _check_count("chunk_size", chunk_size)
-        _check_interval("checkpoint_interval", checkpoint_interval)
-        _check_interval("iterations_per_quick_update", iterations_per_quick_update)
-        _check_interval("iterations_per_full_update", iterations_per_full_update)
-        _check_num_delete(num_delete, n_live)
-        _check_termination(termination)
-        _check_seed(seed)
+            checks.check_count("chunk_size", chunk_size)
+        checks.check_interval("checkpoint_interval", checkpoint_interval)
+        checks.check_interval("iterations_per_quick_update", iterations_per_quick_update)
+        checks.check_interval("iterations_per_full_update", iterations_per_full_update)
+        checks.check_num_delete(num_delete, n_live)
+        checks.check_termination(termination)
+        checks.check_seed(seed)
 
         super().__init__(
             name=name,
@@ -306,6 +303,7 @@ class NSS(NonLinearSearch):
             Interruptions(self.logger) as interruptions,
             Progress(self.logger, self.termination, self.n_live / self.num_delete, self.silence) as progress,
             self._quick_updates(analysis) as quick_updates,
+            checks.memory_errors_explained(self.chunk_size),
         ):
             saved = self._saved_run(model)
             sampler = self._sampler(model, fitness)
@@ -369,8 +367,10 @@ class NSS(NonLinearSearch):
             self._holds_folder = False
 
     def _sampler(self, model, fitness) -> kernel.NestedSliceSampler:
+        checks.check_priors(model)
         # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
         log_likelihood = jax.jit(fitness.objective(SCALAR, compile=False), inline=True)
+        checks.check_log_likelihood(log_likelihood, model.prior_count)
         sampler = kernel.nested_slice_sampler(
             log_prior=lambda vector: sum(model.log_prior_list_from_vector(vector, xp=jnp)),
             log_likelihood=log_likelihood,
@@ -706,38 +706,3 @@ def _or_never(interval: float | None) -> int | None:
 
 def _is_due(iteration: int, interval: float | None) -> bool:
     return interval is not None and iteration % interval == 0
-
-
-def _check_count(name: str, value, minimum: int = 1) -> None:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
-        raise ValueError(f"{name}={value!r} is not possible: give a whole number of at least {minimum}.")
-
-
-def _check_interval(name: str, value) -> None:
-    if value is None:
-        return
-    # A whole float passes: the host writes its cadences to search.json as floats, and "never" as 1e99.
-    whole = isinstance(value, numbers.Real) and not isinstance(value, bool) and float(value).is_integer()
-    if not whole or value < 1:
-        raise ValueError(f"{name}={value!r} is not possible: give a whole number of at least 1, or None.")
-
-
-def _check_num_delete(num_delete: int, n_live: int) -> None:
-    if num_delete >= n_live:
-        raise ValueError(
-            f"num_delete={num_delete!r} is not possible with n_live={n_live!r}: at least one live point must "
-            "survive each iteration. Lower num_delete or raise n_live."
-        )
-
-
-def _check_termination(termination: float) -> None:
-    if not isinstance(termination, numbers.Real) or not -math.inf < termination <= 0.0:
-        raise ValueError(
-            f"termination={termination!r} is not possible: it is the log of a ratio of evidences to fall below. "
-            "Give a finite number that is zero or negative, such as -3.0."
-        )
-
-
-def _check_seed(seed: int) -> None:
-    if not isinstance(seed, numbers.Integral):
-        raise ValueError(f"seed={seed!r} is not possible: give a whole number.")

@@ -1,0 +1,104 @@
+"""Errors people can act on: what is checked before anything is compiled, and what JAX's own errors mean. Each error
+names what was given and what to do."""
+
+import math
+import numbers
+import os
+from collections.abc import Callable
+from contextlib import contextmanager
+
+from autofit import exc
+
+try:
+    import jax
+    import jax.numpy as jnp
+except ImportError:  # of which ``why_not_imported`` tells
+    pass
+
+
+def why_not_imported(error: Exception) -> ImportError:
+    """What is missing for ``af.NSS`` to run."""
+    if isinstance(error, ImportError):
+        return ImportError(
+            f"af.NSS needs jax, blackjax, filelock and tqdm: pip install 'blackjax>=1.7.1' filelock tqdm ({error})"
+        )
+    return ImportError(
+        f"JAX could not start on JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r}: install the JAX of that "
+        "device (pip install 'jax[cuda12]' for a GPU) and look whether it is visible (nvidia-smi), or unset "
+        f"JAX_PLATFORMS to run on the CPU. ({error!r})"
+    )
+
+
+def check_priors(model) -> None:
+    """Whether JAX can trace the transform and the density of every prior; else a ``SearchException`` names it."""
+    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    for name, prior in model.prior_tuples_ordered_by_id:
+        for method in ("value_for", "log_prior_from_value"):
+            try:
+                jax.eval_shape(lambda x: getattr(prior, method)(x, xp=jnp), number)  # noqa: B023
+            except Exception as error:
+                raise exc.SearchException(
+                    f"af.NSS cannot use the prior {type(prior).__name__} of the parameter {name!r}: JAX could not "
+                    f"trace its {method} ({type(error).__name__}: {str(error).splitlines()[0]}). Take one of "
+                    f"PyAutoFit's priors, or write {method}(value, xp) with the functions of xp alone."
+                ) from error
+
+
+def check_log_likelihood(log_likelihood: Callable, n_dim: int) -> None:
+    """Whether the traceable log likelihood of one vector is one real number; else a ``SearchException``."""
+    found = jax.eval_shape(log_likelihood, jax.ShapeDtypeStruct((n_dim,), jnp.result_type(float)))
+    if found.shape != () or not jnp.issubdtype(found.dtype, jnp.floating):
+        raise exc.SearchException(
+            f"log_likelihood_function returns an array of shape {found.shape} and type {found.dtype}; it has to "
+            "return one real number for one instance of the model, such as the jnp.sum over all pixels."
+        )
+
+
+@contextmanager
+def memory_errors_explained(chunk_size: int | None):
+    """Turns JAX's error of too little memory into a ``SearchException`` that says what to do."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise exc.SearchException(
+            f"The device ran out of memory ({error}). Pass a smaller chunk_size to af.NSS than {chunk_size}, such as "
+            "4 or 1: it bounds how many likelihoods are in memory at once. The same script goes on from the last "
+            "checkpoint."
+        ) from error
+
+
+def check_count(name: str, value, minimum: int = 1) -> None:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
+        raise ValueError(f"{name}={value!r} is not possible: give a whole number of at least {minimum}.")
+
+
+def check_interval(name: str, value) -> None:
+    if value is None:
+        return
+    # A whole float passes: the host writes its cadences to search.json as floats, and "never" as 1e99.
+    whole = isinstance(value, numbers.Real) and not isinstance(value, bool) and float(value).is_integer()
+    if not whole or value < 1:
+        raise ValueError(f"{name}={value!r} is not possible: give a whole number of at least 1, or None.")
+
+
+def check_num_delete(num_delete: int, n_live: int) -> None:
+    if num_delete >= n_live:
+        raise ValueError(
+            f"num_delete={num_delete!r} is not possible with n_live={n_live!r}: at least one live point must "
+            "survive each iteration. Lower num_delete or raise n_live."
+        )
+
+
+def check_termination(termination: float) -> None:
+    if not isinstance(termination, numbers.Real) or not -math.inf < termination <= 0.0:
+        raise ValueError(
+            f"termination={termination!r} is not possible: it is the log of a ratio of evidences to fall below. "
+            "Give a finite number that is zero or negative, such as -3.0."
+        )
+
+
+def check_seed(seed: int) -> None:
+    if not isinstance(seed, numbers.Integral):
+        raise ValueError(f"seed={seed!r} is not possible: give a whole number.")
