@@ -35,7 +35,7 @@ def simulated_imaging(exposure_time: float = 30.0) -> al.Imaging:
     simulator = al.SimulatorImaging(
         exposure_time=exposure_time,
         psf=al.Convolver.from_gaussian(shape_native=(5, 5), sigma=0.1, pixel_scales=PIXEL_SCALE),
-        background_sky_level=0.1,
+        background_sky_level=1.0,
         noise_seed=1,
     )
     dataset = simulator.via_tracer_from(

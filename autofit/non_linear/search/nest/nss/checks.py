@@ -83,6 +83,11 @@ def check_interval(name: str, value) -> None:
         raise ValueError(f"{name}={value!r} is not possible: give a whole number of at least 1, or None.")
 
 
+def check_seconds(name: str, value) -> None:
+    if value is not None and not (isinstance(value, numbers.Real) and 0.0 < value < math.inf):
+        raise ValueError(f"{name}={value!r} is not possible: give a positive number of seconds, or None.")
+
+
 def check_num_delete(num_delete: int, n_live: int) -> None:
     if num_delete >= n_live:
         raise ValueError(

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -25,11 +26,14 @@ class Interruptions:
     another. A second signal ends the wait, and one during the save the process. A handler that the user installed is
     called after the save instead, and the run goes on if it returns.
 
+    While the device is busy for longer than ``stalled_after`` seconds at one call, that is said again and again.
+
     A context manager. Outside the main thread, where Python allows no handlers, it does nothing.
     """
 
-    def __init__(self, logger: logging.Logger):
+    def __init__(self, logger: logging.Logger, stalled_after: float | None = None):
         self._logger = logger
+        self._stalled_after = stalled_after
         self._handlers = {}
         self._received = None
         self._save = None
@@ -129,8 +133,10 @@ class Interruptions:
         self._answer(save)
         self._thread = threading.Thread(target=work, daemon=True)
         self._thread.start()
+        started = time.monotonic()
         while not future.done():
-            self._wake.wait()
+            if not self._wake.wait(self._stalled_after):
+                self._say_that_nothing_happens(time.monotonic() - started)
             self._wake.clear()
             if self._received is not None:
                 self._listen()  # to another signal, which cuts this wait short
@@ -138,6 +144,15 @@ class Interruptions:
             if not future.done():
                 self._answer(save)
         return future.result()
+
+    def _say_that_nothing_happens(self, seconds: float) -> None:
+        self._logger.warning(
+            "The device has been busy for %.0f s without finishing an iteration or its compilation. Where likelihoods "
+            "use FFTs on a CPU (a lens model does), XLA may be in a deadlock: end this process, set "
+            "XLA_FLAGS=--xla_cpu_multi_thread_eigen=false and run the script again; it goes on from the last "
+            "checkpoint. If iterations are this long, raise stalled_after.",
+            seconds,
+        )
 
     def _restore(self) -> None:
         for number, handler in self._handlers.items():

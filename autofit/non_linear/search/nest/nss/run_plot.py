@@ -74,8 +74,10 @@ def _draw_points(ax, points: Points) -> None:
     ax.plot(compression[some], points.log_likelihood[:n_dead][some], ".", ms=2, color=GREY, label="dead")
     ax.plot(compression_of_live, live, ".", ms=2, color=BLUE, label="live")
     # The prior's corners can be a million times less likely than anything of interest.
-    shown = np.quantile(points.log_likelihood[:n_dead], 0.2)
-    ax.set(xlabel="$-$log prior volume", title="log likelihood", ylim=(shown, None))
+    low, high = np.quantile(points.log_likelihood[:n_dead], 0.25), live[-1]
+    ax.set(xlabel="$-$log prior volume", title="log likelihood")
+    if low < high:
+        ax.set_ylim(low, high + 0.05 * (high - low))
     ax.legend(frameon=False, markerscale=4, loc="lower right", fontsize=8)
 
 

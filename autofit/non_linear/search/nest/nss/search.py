@@ -186,6 +186,8 @@ class NSS(NonLinearSearch):
         If ``True``, no progress is shown.
     session
         A database session, to which results go instead of to a folder.
+    stalled_after
+        Seconds without progress of the device after which a warning says so, ``None`` for never.
 
     Raises
     ------
@@ -234,6 +236,7 @@ class NSS(NonLinearSearch):
         seed: int = 42,
         silence: bool = False,
         session: sa.orm.Session | None = None,
+        stalled_after: float | None = 600.0,
         **kwargs,
     ):
         if kernel is None:
@@ -248,6 +251,7 @@ class NSS(NonLinearSearch):
         checks.check_interval("checkpoint_interval", checkpoint_interval)
         checks.check_interval("iterations_per_quick_update", iterations_per_quick_update)
         checks.check_interval("iterations_per_full_update", iterations_per_full_update)
+        checks.check_seconds("stalled_after", stalled_after)
         checks.check_num_delete(num_delete, n_live)
         checks.check_termination(termination)
         checks.check_seed(seed)
@@ -271,6 +275,7 @@ class NSS(NonLinearSearch):
         self.chunk_size = chunk_size
         self.termination = termination
         self.checkpoint_interval = checkpoint_interval
+        self.stalled_after = stalled_after
         self._checkpoints_fail = False
         self._holds_folder = False
 
@@ -300,7 +305,7 @@ class NSS(NonLinearSearch):
         )
         with (
             self._only_process_in_folder(),
-            Interruptions(self.logger) as interruptions,
+            Interruptions(self.logger, self.stalled_after) as interruptions,
             Progress(self.logger, self.termination, self.n_live / self.num_delete, self.silence) as progress,
             self._quick_updates(analysis) as quick_updates,
             checks.memory_errors_explained(self.chunk_size),

@@ -200,6 +200,25 @@ def test_what_the_device_is_about_to_finish_is_not_lost(handlers):
     assert saved == [1.0]
 
 
+def slow(x):
+    """A device that takes half a second."""
+    shape = jax.ShapeDtypeStruct((), x.dtype)
+    return jax.pure_callback(lambda y: (time.sleep(0.5), y)[1], shape, x)
+
+
+@pytest.mark.parametrize(("stalled_after", "warnings"), [(0.15, 3), (10.0, 0), (None, 0)])
+def test_a_device_that_makes_no_progress_is_told_of(stalled_after, warnings, caplog):
+    jitted, one = jax.jit(slow), jax.numpy.ones(())
+    jitted(one).block_until_ready()  # so that the compilation is not counted
+    with Interruptions(logging.getLogger(), stalled_after) as interruptions:
+        interruptions.call(jitted, one, save=lambda: None)
+        caplog.clear()
+        assert interruptions.call(jitted, one, save=lambda: None) == 1.0
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == warnings
+    assert all("XLA_FLAGS=--xla_cpu_multi_thread_eigen=false" in message for message in told)
+
+
 def test_an_ignored_signal_stays_ignored(problem, handlers):
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     search_with_updates(problem)._fit(problem.model, raising_at_update(signal.SIGUSR1, 2, problem))

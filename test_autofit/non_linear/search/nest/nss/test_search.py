@@ -54,6 +54,7 @@ def test_signature():
         seed=42,
         silence=False,
         session=None,
+        stalled_after=600.0,
     )
 
 
@@ -131,6 +132,8 @@ def test_a_search_can_be_pickled():
         ("iterations_per_quick_update", 1.5),
         ("iterations_per_full_update", -1),
         ("number_of_cores", 0),
+        ("stalled_after", 0.0),
+        ("stalled_after", "ten minutes"),
         ("seed", 1.5),
         ("seed", None),
     ],
