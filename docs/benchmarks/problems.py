@@ -1,9 +1,11 @@
 """The problems of the benchmarks, as PyAutoFit models and JAX analyses; where it is known, with the log evidence."""
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 # XLA's FFT on CPUs can deadlock when two of them run at once, as they may in a lens likelihood.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
@@ -146,3 +148,11 @@ def lens(pixels_across: int = 100) -> Problem:
         )
     )
     return Problem(model, al.AnalysisImaging(dataset=dataset.apply_over_sampling(1), use_jax=True))
+
+
+def small_lens() -> Problem:
+    """The lens of ``docs/searches_minimal/nss_lens.py``: fewer pixels, and priors of somebody who saw the image."""
+    sys.path.append(str(Path(__file__).parents[1] / "searches_minimal"))
+    import lens_imaging
+
+    return Problem(lens_imaging.lens_model(), lens_imaging.analysis())

@@ -29,7 +29,8 @@ def fit(folder: Path) -> None:
     import autofit as af
 
     af.conf.instance.output_path = folder
-    af.conf.instance["visualize"]["plots_search"]["nest"]["corner_anesthetic"] = False  # minutes for 21 parameters
+    plots = af.conf.instance["visualize"]["plots_search"]["nest"]
+    plots["corner_anesthetic"] = plots["corner_anesthetic_components"] = False  # minutes for 21 parameters
     search = af.NSS(
         name="lens",
         n_live=210,
