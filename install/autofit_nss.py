@@ -9,6 +9,7 @@ import sys
 
 PACKAGE = "autofit.non_linear.search.nest.nss"
 SWITCH = "AUTOFIT_NSS"
+OLDEST_HOST = "2026.10.16.1"
 
 
 def source_folder() -> str:
@@ -31,10 +32,23 @@ class Finder:
         if choice:
             raise ImportError(f"{SWITCH}={choice!r} is not a choice: set it to 'stock' or unset it.", name=name)
 
+        from importlib.metadata import version
         from importlib.util import spec_from_file_location
+
+        host = version("autofit")
+        if _numbers(host) < _numbers(OLDEST_HOST):
+            raise ImportError(
+                f"autofit-nss needs autofit {OLDEST_HOST} or newer, and this is {host}: pip install -U autofit, "
+                f"or set {SWITCH}=stock to use the af.NSS it comes with.",
+                name=name,
+            )
 
         folder = source_folder()
         return spec_from_file_location(name, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder])
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".") if part.isdigit()]
 
 
 def install() -> None:

@@ -1,0 +1,45 @@
+"""The documentation: its Python runs, its commands name files that are there, its pages build without a warning."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import autofit as af
+import jax.numpy as jnp
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+class Analysis(af.Analysis):
+    def log_likelihood_function(self, instance):
+        return -50.0 * (jnp.square(instance.x) + jnp.square(instance.y))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_runs(page, tmp_path, monkeypatch):
+    """Block after block of a page, in one namespace, which knows a small ``model`` and its ``analysis``."""
+    monkeypatch.setitem(af.conf.instance["visualize"]["plots_search"]["nest"], "corner_anesthetic", False)
+    monkeypatch.setattr(af.conf.instance, "output_path", tmp_path)
+    model = af.Collection(x=af.UniformPrior(-1.0, 1.0), y=af.UniformPrior(-1.0, 1.0))
+    names = {"af": af, "model": model, "analysis": Analysis(use_jax=True)}
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        exec(compile(block, page.name, "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_links_name_files_that_are_there(page):
+    text = page.read_text()
+    commands = re.findall(r"python ((?:docs|install)/\S+?\.py)", text)
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert all((REPOSITORY / name).exists() for name in commands)
+    assert all((page.parent / link).exists() for link in links)
+
+
+def test_pages_build_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-c", "install", "docs", tmp_path]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "kernel.NestedSliceSampler" in (tmp_path / "api.html").read_text()

@@ -1,0 +1,53 @@
+"""Which versions of PyAutoFit and Python the patch works with: its tests of the host's contract, in each.
+
+    python install/versions.py [--autofit 2026.10.16.1 2026.10.26.1] [--python python3.12 python3.13]
+
+Each pair gets an environment of its own. Prints a table.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+TESTS = [f"test_autofit/non_linear/search/nest/nss/test_{name}.py" for name in ("search", "host", "exactness")]
+
+
+def last_line(text: str) -> str:
+    return text.strip().splitlines()[-1].strip("= ") if text.strip() else ""
+
+
+def outcome(python: str, autofit: str) -> tuple[str, str, str]:
+    """The versions of Python and blackjax, and what the tests say."""
+    folder = Path(tempfile.mkdtemp())
+    subprocess.run([python, "-m", "venv", folder], check=True)
+    ours = folder / "bin" / "python"
+    pip = [ours, "-m", "pip", "install", "--quiet"]
+    needed = [f"autofit=={autofit}", "blackjax>=1.7.1", "filelock>=4.2", "tqdm", "pytest", "pytest-xdist"]
+    installed = subprocess.run([*pip, *needed], capture_output=True, text=True, check=False)
+    if installed.returncode:
+        return python, "", f"cannot be installed: {last_line(installed.stderr)}"
+    subprocess.run([*pip, "--no-deps", REPOSITORY], check=True, capture_output=True)
+    show = "import platform, blackjax; print(platform.python_version(), blackjax.__version__)"
+    versions = last_line(subprocess.run([ours, "-c", show], capture_output=True, text=True, check=True).stdout)
+    tests = [ours, "-m", "pytest", "-q", "--dist=load", *TESTS]
+    done = subprocess.run(tests, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return *versions.split(), last_line(done.stdout or done.stderr)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--autofit", nargs="+", default=["2026.10.26.1"])
+    parser.add_argument("--python", nargs="+", default=[sys.executable])
+    given = parser.parse_args()
+    print("| autofit | Python | blackjax | tests |\n|---|---|---|---|")
+    for autofit in given.autofit:
+        for python in given.python:
+            print(f"| {autofit} | {' | '.join(outcome(python, autofit))} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
