@@ -100,6 +100,15 @@ class Run(NamedTuple):
         """The log evidence of the live points relative to that of the dead points."""
         return float(self.state.integrator.logZ_live - self.state.integrator.logZ)
 
+    def of_points(self, name: str) -> np.ndarray:
+        """An attribute of all points: the dead ones in the order of their iterations, then the live ones."""
+        live = jax.device_get(self.state.particles)
+        return np.concatenate([getattr(block.particles, name) for block in self.dead] + [getattr(live, name)])
+
+    def of_chains(self, name: str) -> np.ndarray:
+        """An attribute of the ``ChainRecord`` of all chains, iteration by iteration."""
+        return np.concatenate([getattr(block.update_info, name) for block in self.dead])
+
     def iterations_until(self, *intervals: float | None) -> int:
         """Iterations until something is due that happens at these intervals, or until a signal may have to wait."""
         due = [interval - self.iteration % interval for interval in intervals if interval is not None]
@@ -594,13 +603,12 @@ class NSS(NonLinearSearch):
         quick_updates.guarded(write_and_draw)
 
     def _points(self, run: Run) -> Points:
-        particles = [dead.particles for dead in run.dead] + [jax.device_get(run.state.particles)]
-        log_likelihood = np.concatenate([x.loglikelihood for x in particles])
-        birth = np.concatenate([x.loglikelihood_birth for x in particles])
-        return Points(log_likelihood, birth, self.n_live, self.num_delete)
+        return Points(
+            run.of_points("loglikelihood"), run.of_points("loglikelihood_birth"), self.n_live, self.num_delete
+        )
 
     def _evaluations(self, run: Run) -> int:
-        return self.n_live + sum(int(dead.update_info.evaluations.sum()) for dead in run.dead)
+        return self.n_live + int(run.of_chains("evaluations").sum(dtype=np.int64))
 
     def _standing(self, run: Run) -> Standing:
         points = self._points(run)
@@ -616,18 +624,14 @@ class NSS(NonLinearSearch):
 
     def _run_plot(self, run: Run) -> partial:
         """A call that draws the run as it stands now, from any thread and at any time."""
-        chains = [dead.update_info for dead in run.dead]
-        evaluations, ranks, start_ranks = (
-            np.concatenate([getattr(x, name) for x in chains]).reshape(-1, self.num_delete)
-            for name in ("evaluations", "rank", "start_rank")
-        )
+        by_iteration = [
+            run.of_chains(name).reshape(-1, self.num_delete) for name in ("evaluations", "rank", "start_rank")
+        ]
         return partial(
             draw_run,
             Path(self.paths.image_path) / "nss_run.png",
             self._points(run),
-            evaluations,
-            ranks,
-            start_ranks,
+            *by_iteration,
             self.termination,
             np.random.default_rng(self.backend_seed),
         )
@@ -645,14 +649,10 @@ class NSS(NonLinearSearch):
 
     def _internal_from(self, run: Run) -> _NSSInternal:
         points = self._points(run)
-        particles = [dead.particles for dead in run.dead] + [jax.device_get(run.state.particles)]
-        chains = [dead.update_info for dead in run.dead]
-        moves, ranks, start_ranks = (
-            np.concatenate([getattr(x, name) for x in chains]) for name in ("moves", "rank", "start_rank")
-        )
+        chains = [run.of_chains(name) for name in ("moves", "rank", "start_rank")]
         posterior = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(self.backend_seed))
         return _NSSInternal(
-            positions=np.concatenate([x.position for x in particles]),
+            positions=run.of_points("position"),
             loglikelihoods=points.log_likelihood,
             log_weights=posterior.log_weights,
             logZs=posterior.log_evidences,
@@ -665,11 +665,11 @@ class NSS(NonLinearSearch):
             num_delete=self.num_delete,
             termination=self.termination,
             seed=self.seed,
-            log_priors=np.concatenate([x.logdensity for x in particles]),
+            log_priors=run.of_points("logdensity"),
             trust={
                 "converged": bool(kernel.has_converged(run.state, self.termination)),
                 "log_evidence_remaining": run.remaining,
-                **diagnostics.trust(points, moves, ranks, start_ranks, self.num_mcmc_steps),
+                **diagnostics.trust(points, *chains, self.num_mcmc_steps),
             },
         )
 
