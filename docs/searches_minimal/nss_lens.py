@@ -89,6 +89,8 @@ def show(folder: Path, text: str) -> None:
 
 
 def main() -> int:
+    from lens_imaging import EINSTEIN_RADIUS
+
     base = Path(tempfile.mkdtemp(prefix="nss_lens_"))
     print(f"Results in {base}\n\nin one go", flush=True)
     finish(base / "in_one_go")
@@ -109,8 +111,6 @@ def main() -> int:
     radius, weights = found["einstein_radius"], found["weights"]
     mean = np.average(radius, weights=weights)
     error = np.sqrt(np.average((radius - mean) ** 2, weights=weights))
-    from lens_imaging import EINSTEIN_RADIUS
-
     recovered = abs(mean - EINSTEIN_RADIUS) < 3.0 * error
     print(f"Einstein radius {mean:.4f} ± {error:.4f}, simulated with {EINSTEIN_RADIUS}")
     print("Identical." if same else "DIFFERENT.")

@@ -1,8 +1,10 @@
 """Pictures while sampling goes on: what is drawn of the best fit, in the host's background worker or here and now."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from autofit.non_linear.quick_update import BackgroundQuickUpdate, LiveDisplay
@@ -44,6 +46,10 @@ class QuickUpdates:
         self._worker = BackgroundQuickUpdate(convert_jax, live_visual_update=live) if background else None
         self._display = None if background else LiveDisplay(live_visual_update=live)
 
+    @property
+    def in_background(self) -> bool:
+        return self._worker is not None
+
     def __enter__(self) -> "QuickUpdates":
         return self
 
@@ -84,7 +90,15 @@ class _Update:
 
     def perform_quick_update(self, paths: Any, instance: Any) -> None:
         guarded, analysis = self._updates.guarded, self._analysis
+        if self._updates.in_background:
+            _yield_to_sampling()
         with self._updates.drawing:
             guarded(analysis.perform_quick_update, paths, instance)
             guarded(analysis.visualize, paths=paths, instance=instance, during_analysis=True)
             guarded(self._draw_run)
+
+
+def _yield_to_sampling() -> None:
+    """Give this thread only what the sampler leaves of the processors, where threads have priorities (Linux)."""
+    with suppress(AttributeError, OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
