@@ -86,13 +86,14 @@ def evolution(points: Points, rng: np.random.Generator, length: int = 100, n_sim
     """The run at ``length`` of its iterations, evenly spaced, the last among them."""
     iteration = np.unique(np.linspace(1, points.iterations, length).astype(int))
     last = iteration * points.num_delete - 1
+    n_live = points.live_at_death
     log_mean_live = np.array([_log_mean_exp(live) for live in _live_points_after(points, iteration)])
 
     log_evidences, remaining = np.empty((2, n_simulations, len(iteration)))
     for simulation in range(n_simulations):
-        uniform = rng.random(len(points.live_at_death))
-        shells = simulate_log_shells(points.live_at_death, uniform)
-        log_volume = np.cumsum(np.log1p(-uniform) / points.live_at_death)[last]
+        uniform = rng.random(len(n_live))
+        shells = simulate_log_shells(n_live, uniform)
+        log_volume = np.cumsum(np.log1p(-uniform) / n_live)[last]
         of_dead = np.logaddexp.accumulate(points.log_likelihood[: len(shells)] + shells)[last]
         log_evidences[simulation] = np.logaddexp(of_dead, log_mean_live + log_volume)
         remaining[simulation] = log_mean_live + log_volume - of_dead
