@@ -1,4 +1,4 @@
-"""Simulated imaging of a strong lens, and the model that is fitted to it: 21 parameters."""
+"""Simulated imaging of a strong lens, and the models that are fitted to it."""
 
 import logging
 import os
@@ -9,6 +9,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 import autofit as af
 import autolens as al
 import matplotlib
+from autogalaxy.analysis.model_util import mge_model_from
 
 matplotlib.use("Agg")
 logging.getLogger("jax").setLevel(logging.ERROR)
@@ -46,22 +47,40 @@ def simulated_imaging(exposure_time: float = 30.0) -> al.Imaging:
     return dataset.apply_mask(mask).apply_over_sampling(1)
 
 
-def lens_model() -> af.Collection:
-    """Priors as wide as somebody would choose who has looked at the image."""
-    bulge = af.Model(al.lp.Sersic)
-    bulge.intensity = af.LogUniformPrior(0.05, 5.0)
-    bulge.effective_radius = af.UniformPrior(0.1, 3.0)
+def lens_model(light: str = "sersic") -> af.Collection:
+    """
+    Priors as wide as somebody would choose who has looked at the image, and one of three kinds of light.
+
+    ``sersic``: Sersic profiles of lens and source. ``mge``: both are sums of ten Gaussians, whose intensities are
+    solved for in each evaluation. ``pixelised``: such a lens, and a source of 8 by 8 pixels, solved for too.
+    """
+    if light == "sersic":
+        bulge = af.Model(al.lp.Sersic)
+        bulge.intensity = af.LogUniformPrior(0.05, 5.0)
+        bulge.effective_radius = af.UniformPrior(0.1, 3.0)
+    else:
+        bulge = mge_model_from(mask_radius=RADIUS, total_gaussians=10)
     mass = af.Model(al.mp.Isothermal)
     mass.einstein_radius = af.UniformPrior(0.5, 2.0)
-    source_bulge = af.Model(al.lp.Sersic)
-    source_bulge.intensity = af.LogUniformPrior(0.05, 10.0)
-    source_bulge.effective_radius = af.UniformPrior(0.05, 1.0)
+    source_light = _source_light(light)
     return af.Collection(
         galaxies=af.Collection(
             lens=af.Model(al.Galaxy, redshift=0.5, bulge=bulge, mass=mass, shear=al.mp.ExternalShear),
-            source=af.Model(al.Galaxy, redshift=1.0, bulge=source_bulge),
+            source=af.Model(al.Galaxy, redshift=1.0, **source_light),
         )
     )
+
+
+def _source_light(light: str) -> dict:
+    if light == "pixelised":
+        mesh = al.mesh.RectangularUniform(shape=(8, 8))
+        return {"pixelization": af.Model(al.Pixelization, mesh=mesh, regularization=al.reg.Constant)}
+    if light == "mge":
+        return {"bulge": mge_model_from(mask_radius=1.0, total_gaussians=10)}
+    bulge = af.Model(al.lp.Sersic)
+    bulge.intensity = af.LogUniformPrior(0.05, 10.0)
+    bulge.effective_radius = af.UniformPrior(0.05, 1.0)
+    return {"bulge": bulge}
 
 
 def analysis() -> al.AnalysisImaging:

@@ -1,27 +1,32 @@
 """A strong lens, fitted in one go, and killed twice and resumed: the same bytes, and the true Einstein radius.
 
     pip install '.[lens]'
-    python docs/searches_minimal/nss_lens.py
+    python docs/searches_minimal/nss_lens.py [--light sersic|mge|pixelised]
 
-Simulated imaging with a PSF; Sersic lens light, isothermal mass and shear, Sersic source: 21 parameters. Each fit
-takes minutes on two cores. Prints what each session logged, the pictures that were there before the end, and the
-Einstein radius. Exit status 1 if anything is not as it should be.
+Simulated imaging with a PSF; isothermal mass and shear. Lens light and source are Sersic profiles (21 parameters), or
+multi-Gaussian expansions whose intensities are solved for (15), or the source is a grid of pixels (12). Prints what
+each session logged, the pictures that were there before the end, and the Einstein radius. Exit status 1 if anything
+is not as it should be.
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+import sessions
 
-COMPARED = ("positions", "log_likelihoods", "weights", "log_evidence")
-KILLED_AFTER = (60, 160)  # iterations
+SETTINGS = {
+    "sersic": dict(n_live=210, num_mcmc_steps=42),
+    "mge": dict(n_live=150, num_mcmc_steps=30),
+    "pixelised": dict(n_live=120, num_mcmc_steps=24),
+}
+KILLED_AFTER = (20, 60)  # iterations
 
 
-def fit(folder: Path) -> None:
+def fit(folder: Path, light: str) -> None:
     """What a user's script does: set up, fit, use the result."""
     from lens_imaging import analysis, lens_model
 
@@ -33,95 +38,71 @@ def fit(folder: Path) -> None:
     plots["corner_anesthetic"] = plots["corner_anesthetic_components"] = False  # minutes for 21 parameters
     search = af.NSS(
         name="lens",
-        n_live=210,
         num_delete=50,
-        num_mcmc_steps=42,
         checkpoint_interval=20,
-        iterations_per_quick_update=50,
+        iterations_per_quick_update=20,
+        **SETTINGS[light],
     )
-    samples = search.fit(model=lens_model(), analysis=analysis()).samples
-    column = samples.model.paths.index(("galaxies", "lens", "mass", "einstein_radius"))
-    np.savez(
-        folder / "result.npz",
-        positions=np.array(samples.parameter_lists),
-        log_likelihoods=np.array(samples.log_likelihood_list),
-        weights=np.array(samples.weight_list),
-        log_evidence=np.array(samples.log_evidence),
-        einstein_radius=np.array(samples.parameter_lists)[:, column],
-    )
+    samples = search.fit(model=lens_model(light), analysis=analysis()).samples
+    sessions.save_result(folder, samples)
 
 
-def start(folder: Path) -> subprocess.Popen:
-    folder.mkdir(exist_ok=True)
-    log = open(folder / "sessions.log", "a")  # noqa: SIM115 (the child writes to it)
-    return subprocess.Popen([sys.executable, __file__, "--fit", str(folder)], stdout=log, stderr=subprocess.STDOUT)
-
-
-def log_of(folder: Path) -> str:
-    return (folder / "sessions.log").read_text()
-
-
-def finish(folder: Path) -> None:
-    if start(folder).wait() != 0:
-        sys.exit(f"The fit in {folder} failed:\n{log_of(folder)}")
-
-
-def kill_after(folder: Path, iterations: int) -> str:
-    """Kill the fit, without any warning to it, when its log or its checkpoint tell of so many iterations."""
+def kill_after(folder: Path, iterations: int, light: str) -> str:
+    """Kill the fit, without any warning to it, when its checkpoint tells of so many iterations."""
     from autofit.non_linear.search.nest.nss.search import _load_checkpoint
 
-    process = start(folder)
+    session = sessions.start(__file__, folder, "--light", light)
     reached = 0
-    while reached < iterations:
-        if process.poll() is not None:
-            sys.exit(f"The fit in {folder} ended early:\n{log_of(folder)}")
+    while reached < iterations and sessions.still_runs(session, folder):
         time.sleep(1.0)
         for path in folder.rglob("nss_checkpoint.pkl"):
             *_, reached = _load_checkpoint(path)
-    process.kill()
-    return f"signal {-process.wait()} after a checkpoint of iteration {reached}"
+    session.kill()
+    return f"signal {-session.wait()} after a checkpoint of iteration {reached}"
 
 
-def show(folder: Path, text: str) -> None:
-    for line in log_of(folder).splitlines():
-        if text in line:
-            print("  " + line.split(" - ")[-1])
+def einstein_radius(folder: Path, light: str) -> tuple[float, float]:
+    """Its posterior mean and standard deviation."""
+    from lens_imaging import lens_model
+
+    column = lens_model(light).paths.index(("galaxies", "lens", "mass", "einstein_radius"))
+    result = np.load(folder / "result.npz")
+    radius, weights = result["positions"][:, column], result["weights"]
+    mean = np.average(radius, weights=weights)
+    return mean, np.sqrt(np.average((radius - mean) ** 2, weights=weights))
 
 
-def main() -> int:
+def main(light: str) -> int:
     from lens_imaging import EINSTEIN_RADIUS
 
     base = Path(tempfile.mkdtemp(prefix="nss_lens_"))
+    in_one_go, killed = base / "in_one_go", base / "killed"
     print(f"Results in {base}\n\nin one go", flush=True)
-    finish(base / "in_one_go")
-    show(base / "in_one_go", "NSS converged")
+    sessions.finish(__file__, in_one_go, "--light", light)
+    print(*sessions.logged(in_one_go, "NSS converged"), sep="\n", flush=True)
 
-    killed = base / "killed"
-    print("killed twice", flush=True)
+    print("killed twice")
     for iterations in KILLED_AFTER:
-        print("  " + kill_after(killed, iterations), flush=True)
+        print(kill_after(killed, iterations, light), flush=True)
     pictures = sorted(path.name for path in killed.rglob("image/*.png"))
-    finish(killed)
-    show(killed, "Resuming NSS")
-    show(killed, "NSS converged")
+    sessions.finish(__file__, killed, "--light", light)
+    print(*sessions.logged(killed, "Resuming NSS"), *sessions.logged(killed, "NSS converged"), sep="\n")
     print(f"\nPictures there when it was killed: {', '.join(pictures)}")
 
-    expected, found = (np.load(folder / "result.npz") for folder in (base / "in_one_go", killed))
-    same = all(found[key].tobytes() == expected[key].tobytes() for key in COMPARED)
-    radius, weights = found["einstein_radius"], found["weights"]
-    mean = np.average(radius, weights=weights)
-    error = np.sqrt(np.average((radius - mean) ** 2, weights=weights))
-    recovered = abs(mean - EINSTEIN_RADIUS) < 3.0 * error
+    mean, error = einstein_radius(killed, light)
     print(f"Einstein radius {mean:.4f} ± {error:.4f}, simulated with {EINSTEIN_RADIUS}")
+    same = all(sessions.same_bytes(killed, in_one_go).values())
     print("Identical." if same else "DIFFERENT.")
-    return 0 if same and recovered and "nss_run.png" in pictures and "fit.png" in pictures else 1
+    recovered = abs(mean - EINSTEIN_RADIUS) < 3.0 * error
+    return 0 if same and recovered and {"nss_run.png", "fit.png"} <= set(pictures) else 1
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--light", choices=SETTINGS, default="sersic")
     parser.add_argument("--fit", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.fit:
-        fit(arguments.fit)
+        fit(arguments.fit, arguments.light)
     else:
-        sys.exit(main())
+        sys.exit(main(arguments.light))
