@@ -15,6 +15,7 @@ does, and with their logarithms averaged.
 
 import argparse
 import logging
+import time
 from typing import NamedTuple
 
 import problems  # first: it switches float64 on
@@ -28,6 +29,7 @@ from autofit.non_linear.search.nest.nss.posterior import (
     posterior_from,
     simulate_log_shells,
 )
+from autofit.non_linear.search.nest.nss.run import Run
 
 TERMINATION = -3.0
 N_DIM, SIGMA, DEPTH = 5, 0.05, 25  # of the perfect runs; their posterior lies e**-11 deep in the prior
@@ -55,23 +57,15 @@ class Judged(NamedTuple):
 def judged_runs(problem, n_live: int, num_delete: int, num_steps: int, seeds: int) -> list[Judged]:
     log_prior, log_likelihood, _ = problem.functions()
     sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, num_delete, num_steps, TERMINATION)
-    return [judged_run(sampler, problem, n_live, num_delete, num_steps, seed) for seed in range(seeds)]
+    return [judged_run(sampler, problem, n_live, num_steps, seed) for seed in range(seeds)]
 
 
-def judged_run(sampler, problem, n_live: int, num_delete: int, num_steps: int, seed: int) -> Judged:
-    carry, dead = (sampler.init(problem.draw(n_live, seed)), jax.random.PRNGKey(seed)), []
-    while not kernel.has_converged(carry[0], TERMINATION):
-        carry, block, done = sampler.advance(carry, 10_000)
-        dead.append(jax.tree.map(lambda x: np.concatenate(x[:done]), jax.device_get(block)))  # noqa: B023
-    particles = [x.particles for x in dead] + [jax.device_get(carry[0].particles)]
-    points = diagnostics.Points(
-        np.concatenate([x.loglikelihood for x in particles]),
-        np.concatenate([x.loglikelihood_birth for x in particles]),
-        n_live,
-        num_delete,
-    )
-    chains = jax.tree.map(lambda *x: np.concatenate(x), *[x.update_info for x in dead])
-    trust = diagnostics.trust(points, chains.moves, chains.rank, chains.start_rank, num_steps)
+def judged_run(sampler, problem, n_live: int, num_steps: int, seed: int) -> Judged:
+    run = Run(sampler.init(problem.draw(n_live, seed)), [], jax.random.PRNGKey(seed), 0, 0.0, {})
+    while not kernel.has_converged(run.state, TERMINATION):
+        run = run.after(*sampler.advance((run.state, run.run_key), 10_000), time.perf_counter())
+    points = run.points
+    trust = diagnostics.trust(points, *map(run.of_chains, ("moves", "rank", "start_rank")), num_steps)
     evidences = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(seed)).log_evidences
     return Judged(
         distance=(evidences.mean() - problem.log_evidence) / evidences.std(),

@@ -28,7 +28,7 @@ def session(problem_name: str, folder: str, started: float, leave_at: int) -> No
     # isort: split
     import autofit as af
     import jax
-    from autofit.non_linear.search.nest.nss import search as search_module
+    from autofit.non_linear.search.nest.nss.run import Run
 
     af.conf.instance.output_path = folder
     imported = time.time() - started
@@ -38,7 +38,7 @@ def session(problem_name: str, folder: str, started: float, leave_at: int) -> No
     )
     problem = problems.lens(50) if problem_name == "lens" else problems.profile(components=2, pixels=2_000)
     times = {}
-    real_after = search_module.Run.after
+    real_after = Run.after
 
     def after(run, *arguments):
         run = real_after(run, *arguments)
@@ -49,7 +49,7 @@ def session(problem_name: str, folder: str, started: float, leave_at: int) -> No
 
     search = af.NSS(name="startup", checkpoint_interval=1)
     times["fit"] = time.time() - started
-    with mock.patch.object(search_module.Run, "after", after), contextlib.suppress(_Leave):
+    with mock.patch.object(Run, "after", after), contextlib.suppress(_Leave):
         search.fit(model=problem.model, analysis=problem.analysis)
     print(json.dumps([imported, times["fit"], times["iterated"], len(compiled)]))
 

@@ -19,7 +19,6 @@ import hashlib
 import io
 import os
 import pickle
-import shutil
 import struct
 import sys
 from pathlib import Path
@@ -163,11 +162,7 @@ def _save_checkpoint(
     payload = pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(payload)
-            file.write(_TRAILER + hashlib.sha256(payload).digest())
-            file.flush()
-            os.fsync(file.fileno())
+        _write(temporary, payload + _TRAILER + hashlib.sha256(payload).digest())
         _keep_as_previous(path)
         os.replace(temporary, path)
     except OSError:
@@ -272,7 +267,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)
+        _write(target, source.read_bytes())
 
 
 def _pack(blocks: list) -> dict:
@@ -329,6 +324,13 @@ def _unpickle(data: bytes, path: Path) -> Any:
     if any(isinstance(leaf, np.ndarray) and leaf.dtype.hasobject for leaf in leaves):
         raise DamagedCheckpointError(f"{path} is not a checkpoint: it holds an array of Python objects.")
     return content
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _to_numpy(tree: Any) -> Any:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from autofit import exc
@@ -23,7 +23,6 @@ from autofit.non_linear.search.seed import child_seed
 from autofit.text import text_util
 
 from . import checks, diagnostics
-from .diagnostics import Points
 from .posterior import posterior_from
 from .samples import NSSamples
 
@@ -38,6 +37,7 @@ try:
     from .lock import FolderInUseError, only_process
     from .progress import Progress, Standing
     from .quick_update import QuickUpdates
+    from .run import Run
     from .run_plot import draw_run
 # The host depends on none of them; and JAX without a device says so with the others, while blackjax is imported.
 except (ImportError, AssertionError, RuntimeError) as error:
@@ -50,69 +50,6 @@ if TYPE_CHECKING:
 
 # About as long as the device is left alone: much longer than a dispatch, much shorter than a person's patience.
 SECONDS_AT_ONCE = 0.5
-
-
-class Run(NamedTuple):
-    """
-    Where a run stands after an iteration.
-
-    Attributes
-    ----------
-    state
-        The sampler's state, with its live points.
-    dead
-        The dead points, a list of ``NSInfo`` of NumPy arrays. Each holds those of one or more iterations, in order.
-    run_key
-        The key of the next iteration.
-    iteration
-        How many iterations are done.
-    seconds
-        The wall-clock time they took, over all sessions.
-    fingerprint
-        What makes the run the run it is.
-    pace
-        Iterations per second since the run stood elsewhere.
-    """
-
-    state: Any
-    dead: list
-    run_key: Any
-    iteration: int
-    seconds: float
-    fingerprint: dict
-    pace: float = 0.0
-
-    def after(self, carry, block, done, seconds) -> Run:
-        """The run ``done`` iterations on. Its arrays are fetched from the device now, while nothing keeps it busy."""
-        (state, run_key), done = carry, int(done)
-        jax.device_get(carry)
-        self.dead.append(jax.tree.map(lambda x: np.concatenate(x[:done]), jax.device_get(block)))
-        return self._replace(
-            state=state,
-            run_key=run_key,
-            iteration=self.iteration + done,
-            seconds=seconds,
-            pace=done / (seconds - self.seconds),
-        )
-
-    @property
-    def remaining(self) -> float:
-        """The log evidence of the live points relative to that of the dead points."""
-        return float(self.state.integrator.logZ_live - self.state.integrator.logZ)
-
-    def of_points(self, name: str) -> np.ndarray:
-        """An attribute of all points: the dead ones in the order of their iterations, then the live ones."""
-        live = jax.device_get(self.state.particles)
-        return np.concatenate([getattr(block.particles, name) for block in self.dead] + [getattr(live, name)])
-
-    def of_chains(self, name: str) -> np.ndarray:
-        """An attribute of the ``ChainRecord`` of all chains, iteration by iteration."""
-        return np.concatenate([getattr(block.update_info, name) for block in self.dead])
-
-    def iterations_until(self, *intervals: float | None) -> int:
-        """Iterations until something is due that happens at these intervals, or until a signal may have to wait."""
-        due = [interval - self.iteration % interval for interval in intervals if interval is not None]
-        return max(1, int(min([SECONDS_AT_ONCE * self.pace, *due])))
 
 
 class _ResumeState(NativeFileCheckpointer):
@@ -328,7 +265,7 @@ class NSS(NonLinearSearch):
                 carry, block, done = interruptions.call(
                     sampler.advance,
                     (run.state, run.run_key),
-                    run.iterations_until(*self._intervals(analysis)),
+                    self._iterations_until_due(run, analysis),
                     save=partial(self._checkpoint_and_leave, run),
                 )
                 run = run.after(carry, block, done, time.perf_counter() - started)
@@ -559,9 +496,12 @@ class NSS(NonLinearSearch):
             return None
         return _or_never(self.iterations_per_quick_update)
 
-    def _intervals(self, analysis) -> tuple[float | None, ...]:
-        quick_update_interval = self._quick_update_interval(analysis)
-        return self.checkpoint_interval, quick_update_interval, _or_never(self.iterations_per_full_update)
+    def _iterations_until_due(self, run: Run, analysis) -> int:
+        """Iterations until something is due that happens at an interval, or until a signal may have to wait."""
+        quick, full = self._quick_update_interval(analysis), _or_never(self.iterations_per_full_update)
+        intervals = [interval for interval in (self.checkpoint_interval, quick, full) if interval is not None]
+        due = [interval - run.iteration % interval for interval in intervals]
+        return max(1, int(min([SECONDS_AT_ONCE * run.pace, *due])))
 
     def _quick_updates(self, analysis) -> QuickUpdates:
         wanted = self._quick_update_interval(analysis) is not None
@@ -576,17 +516,18 @@ class NSS(NonLinearSearch):
     def _update(self, run: Run, model, analysis, fitness, quick_updates: QuickUpdates) -> None:
         """Show what is due: pictures of the run, and its results so far."""
         if _is_due(run.iteration, self._quick_update_interval(analysis)):
-            self._fire_quick_update(run.state, model, analysis, quick_updates, self._run_plot(run))
+            quick_updates.guarded(
+                lambda: self._fire_quick_update(run.state, model, analysis, quick_updates, self._run_plot(run))
+            )
         if _is_due(run.iteration, _or_never(self.iterations_per_full_update)):
             with quick_updates.drawing:
-                quick_updates.guarded(
-                    self.perform_update,
-                    model=model,
-                    analysis=analysis,
-                    during_analysis=True,
-                    fitness=fitness,
-                    search_internal=self._internal_from(run),
-                )
+                quick_updates.guarded(self._full_update, run, model, analysis, fitness)
+
+    def _full_update(self, run: Run, model, analysis, fitness) -> None:
+        internal = self._internal_from(run)
+        self.perform_update(
+            model=model, analysis=analysis, during_analysis=True, fitness=fitness, search_internal=internal
+        )
 
     def _fire_quick_update(self, state, model, analysis, quick_updates=None, draw_run_so_far=lambda: None) -> None:
         """Draw the best live point and the run, and write the point to ``model.results``; no error stops the fit."""
@@ -602,21 +543,13 @@ class NSS(NonLinearSearch):
 
         quick_updates.guarded(write_and_draw)
 
-    def _points(self, run: Run) -> Points:
-        return Points(
-            run.of_points("loglikelihood"), run.of_points("loglikelihood_birth"), self.n_live, self.num_delete
-        )
-
-    def _evaluations(self, run: Run) -> int:
-        return self.n_live + int(run.of_chains("evaluations").sum(dtype=np.int64))
-
     def _standing(self, run: Run) -> Standing:
-        points = self._points(run)
+        points = run.points
         rng = np.random.default_rng(self.backend_seed)
         log_evidences = posterior_from(points.log_likelihood, points.birth, rng, n_simulations=10).log_evidences
         return Standing(
             dead_points=run.iteration * self.num_delete,
-            evaluations=self._evaluations(run),
+            evaluations=run.evaluations,
             log_evidence=float(log_evidences.mean()),
             log_evidence_error=float(log_evidences.std()),
             best_log_likelihood=float(points.log_likelihood.max()),
@@ -630,7 +563,7 @@ class NSS(NonLinearSearch):
         return partial(
             draw_run,
             Path(self.paths.image_path) / "nss_run.png",
-            self._points(run),
+            run.points,
             *by_iteration,
             self.termination,
             np.random.default_rng(self.backend_seed),
@@ -639,7 +572,7 @@ class NSS(NonLinearSearch):
     def _draw_the_end(self, run: Run, analysis, quick_updates: QuickUpdates) -> None:
         if self._visualize_fit and analysis.should_visualize(paths=self.paths, during_analysis=False):
             with quick_updates.drawing:
-                quick_updates.guarded(self._run_plot(run))
+                quick_updates.guarded(lambda: self._run_plot(run)())
 
     def _judged(self, internal: _NSSInternal) -> _NSSInternal:
         """The finished run as it is, after what is wrong with it is said."""
@@ -648,7 +581,7 @@ class NSS(NonLinearSearch):
         return internal
 
     def _internal_from(self, run: Run) -> _NSSInternal:
-        points = self._points(run)
+        points = run.points
         chains = [run.of_chains(name) for name in ("moves", "rank", "start_rank")]
         posterior = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(self.backend_seed))
         return _NSSInternal(
@@ -658,7 +591,7 @@ class NSS(NonLinearSearch):
             logZs=posterior.log_evidences,
             wall_time=run.seconds,
             sampling_time=run.seconds,
-            evals=self._evaluations(run),
+            evals=run.evaluations,
             ess=int(posterior.effective_sample_size),
             n_live=self.n_live,
             num_mcmc_steps=self.num_mcmc_steps,

@@ -1,6 +1,7 @@
 """Whether a run is told from a bad one, against anesthetic, perfect ranks and evidences that are known."""
 
 import logging
+import time
 from functools import partial
 
 import autofit as af
@@ -11,6 +12,7 @@ import pytest
 from anesthetic.utils import compute_insertion_indexes, insertion_p_value
 from autofit.non_linear.search.nest.nss import diagnostics, kernel
 from autofit.non_linear.search.nest.nss.posterior import posterior_from
+from autofit.non_linear.search.nest.nss.run import Run
 from problems import Problem, box, gaussian_in_a_box
 
 TERMINATION = -3.0
@@ -26,8 +28,8 @@ def log_prior_of_box(half_width, x):
     return jnp.where(jnp.all(jnp.abs(x) <= half_width), 0.0, -jnp.inf)
 
 
-def run(problem, n_live, num_delete, num_mcmc_steps, seeds):
-    """The points and the chains of whole runs, one for each seed."""
+def runs(problem, n_live, num_delete, num_mcmc_steps, seeds):
+    """Whole runs, one for each seed."""
     half_width = problem.priors[0].upper_limit
     sampler = kernel.nested_slice_sampler(
         partial(log_prior_of_box, half_width), problem.log_likelihood, num_delete, num_mcmc_steps, TERMINATION
@@ -36,31 +38,22 @@ def run(problem, n_live, num_delete, num_mcmc_steps, seeds):
         start_key, key = jax.random.split(jax.random.PRNGKey(seed))
         shape = n_live, len(problem.priors)
         state = sampler.init(jax.random.uniform(start_key, shape, minval=-half_width, maxval=half_width))
-        carry, dead = (state, key), []
-        while not kernel.has_converged(carry[0], TERMINATION):
-            carry, block, done = sampler.advance(carry, 10_000)
-            dead.append(jax.tree.map(lambda x: np.concatenate(x[:done]), jax.device_get(block)))  # noqa: B023
-        particles = [x.particles for x in dead] + [jax.device_get(carry[0].particles)]
-        points = diagnostics.Points(
-            np.concatenate([x.loglikelihood for x in particles]),
-            np.concatenate([x.loglikelihood_birth for x in particles]),
-            n_live,
-            num_delete,
-        )
-        yield points, jax.tree.map(lambda *x: np.concatenate(x), *[x.update_info for x in dead]), carry[0]
+        run = Run(state, [], key, 0, 0.0, {})
+        while not kernel.has_converged(run.state, TERMINATION):
+            run = run.after(*sampler.advance((run.state, run.run_key), 10_000), time.perf_counter())
+        yield run
 
 
 def test_insertion_ranks_are_anesthetic_s():
-    ((points, chains, _),) = run(gaussian_in_a_box(2), 50, 1, 4, [1])
+    (run,) = runs(gaussian_in_a_box(2), 50, 1, 4, [1])
+    points, ranks = run.points, run.of_chains("rank")
     birth = np.where(np.isnan(points.birth), -np.inf, points.birth)
     order = np.argsort(points.log_likelihood)
     expected = compute_insertion_indexes(points.log_likelihood[order], birth[order])
     in_order_of_birth = expected[np.argsort(birth[order], kind="stable")][points.n_live :]
-    assert np.array_equal(np.sort(chains.rank), np.sort(in_order_of_birth))
-    assert np.array_equal(chains.rank, in_order_of_birth)
-    assert diagnostics.insertion_rank_p_value(chains.rank, 50, 1) == pytest.approx(
-        insertion_p_value(chains.rank, 50)["p-value"]
-    )
+    assert np.array_equal(np.sort(ranks), np.sort(in_order_of_birth))
+    assert np.array_equal(ranks, in_order_of_birth)
+    assert diagnostics.insertion_rank_p_value(ranks, 50, 1) == pytest.approx(insertion_p_value(ranks, 50)["p-value"])
 
 
 @pytest.mark.parametrize(("n_live", "num_delete"), [(100, 1), (200, 50), (100, 80)])
@@ -80,19 +73,24 @@ def test_uneven_ranks_are_found():
 @pytest.mark.parametrize(("num_mcmc_steps", "suspected"), [(20, 0), (2, 5)])
 def test_chains_that_are_too_short_are_found_and_good_ones_are_not(num_mcmc_steps, suspected):
     doubts = [
-        diagnostics.doubts_about_run(diagnostics.trust(points, *chains[1:], num_mcmc_steps), 10, num_mcmc_steps)
-        for points, chains, _ in run(correlated(), 400, 50, num_mcmc_steps, range(5))
+        diagnostics.doubts_about_run(
+            diagnostics.trust(run.points, *map(run.of_chains, ("moves", "rank", "start_rank")), num_mcmc_steps),
+            10,
+            num_mcmc_steps,
+        )
+        for run in runs(correlated(), 400, 50, num_mcmc_steps, range(5))
     ]
     assert len([found for found in doubts if found]) == suspected
     assert all("num_mcmc_steps=20" in text for found in doubts for text in found)
 
 
 def test_the_evolution_ends_where_the_run_and_its_posterior_do():
-    ((points, _, state),) = run(gaussian_in_a_box(3), 300, 30, 6, [1])
+    (run,) = runs(gaussian_in_a_box(3), 300, 30, 6, [1])
+    points = run.points
     found = diagnostics.evolution(points, np.random.default_rng(1), n_simulations=200)
     assert found.iteration[-1] == points.iterations
-    assert found.log_volume[-1] == pytest.approx(float(state.integrator.logX))
-    assert found.remaining[-1] == pytest.approx(float(state.integrator.logZ_live - state.integrator.logZ), abs=0.1)
+    assert found.log_volume[-1] == pytest.approx(float(run.state.integrator.logX))
+    assert found.remaining[-1] == pytest.approx(run.remaining, abs=0.1)
     posterior = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(2), 200)
     assert found.log_evidence[-1] == pytest.approx(posterior.log_evidences.mean(), abs=0.05)
     assert found.log_evidence_error[-1] == pytest.approx(posterior.log_evidences.std(), rel=0.25)
@@ -100,7 +98,8 @@ def test_the_evolution_ends_where_the_run_and_its_posterior_do():
 
 def test_the_end_is_foreseen_in_a_run():
     """From a third of the run on, within a third of what is left."""
-    ((points, _, _),) = run(correlated(), 400, 50, 20, [1])
+    (run,) = runs(correlated(), 400, 50, 20, [1])
+    points = run.points
     found = diagnostics.evolution(points, np.random.default_rng(1), length=points.iterations)
     for share in (0.35, 0.5, 0.7, 0.9):
         now = int(share * points.iterations)

@@ -131,6 +131,25 @@ def test_a_failing_full_update_is_logged_and_the_fit_goes_on(problem, monkeypatc
     assert "could not be made" in caplog.text
 
 
+def test_too_little_memory_for_what_is_shown_does_not_stop_the_fit(problem, monkeypatch, caplog):
+    def internal_from(search, run):
+        if run.remaining >= search.termination:
+            raise MemoryError("for the results")
+        return real(search, run)
+
+    def run_plot(*_):
+        raise MemoryError("for the picture")
+
+    real = af.NSS._internal_from
+    monkeypatch.setattr(af.NSS, "_internal_from", internal_from)
+    monkeypatch.setattr(af.NSS, "_run_plot", run_plot)
+    with caplog.at_level(logging.ERROR):
+        _, internal = run(problem, problem.analysis, iterations_per_quick_update=5, iterations_per_full_update=5)
+    assert internal.trust["converged"]
+    assert "for the results" in caplog.text
+    assert "for the picture" in caplog.text
+
+
 def test_pictures_and_full_updates_never_draw_at_once(problem, background, monkeypatch):
     drawing = []
 
