@@ -38,6 +38,23 @@ def test_commands_and_links_name_files_that_are_there(page):
     assert all((page.parent / link).exists() for link in links)
 
 
+def test_the_config_is_what_the_host_reads(tmp_path, monkeypatch):
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", (REPOSITORY / "docs/monitoring.md").read_text(), re.DOTALL | re.M)
+    monkeypatch.setattr(af.conf.instance, "configs", af.conf.instance.configs)
+    (tmp_path / "general.yaml").write_text(block)
+    af.conf.instance.push(tmp_path)
+    search = af.NSS()
+    assert search.quick_update_background is True
+    assert search.live_visual_update is True
+
+
+def test_no_other_block_is_to_be_run():
+    """Commands of the README are run by ``.ci/run``, scripts for clusters by ``test_clusters.py``."""
+    found = {(page.name, name) for page in PAGES for name in re.findall(r"^```(\w+)", page.read_text(), re.MULTILINE)}
+    rest = {(page, name) for page, name in found if name not in ("python", "text")}
+    assert rest == {("README.md", "sh"), ("clusters.md", "sh"), ("monitoring.md", "yaml")}
+
+
 def test_pages_build_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-c", "install", "docs", tmp_path]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)

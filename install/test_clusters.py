@@ -1,0 +1,146 @@
+"""The scripts of ``docs/clusters.md``, run as far as a machine without a scheduler allows: what a scheduler does to a
+job (its signals, its copying of files, its starting it again) is done here, to processes that are real."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PAGE = (Path(__file__).parents[1] / "docs" / "clusters.md").read_text()
+FIT = """
+import autofit as af
+import jax.numpy as jnp
+import numpy as np
+
+class Analysis(af.Analysis):
+    def log_likelihood_function(self, instance):
+        return -0.5 * jnp.sum(((jnp.array([instance.x, instance.y]) - data) / 0.01) ** 2)
+
+af.conf.instance["output"]["latent_after_fit"] = False
+af.conf.instance["visualize"]["plots_search"]["nest"]["corner_anesthetic"] = False
+data = np.loadtxt("data/truth.txt")
+model = af.Collection(x=af.UniformPrior(-1.0, 1.0), y=af.UniformPrior(-1.0, 1.0))
+search = af.NSS(name="fit", n_live=500, num_delete=2, num_mcmc_steps=8, checkpoint_interval=200)
+samples = search.fit(model=model, analysis=Analysis(use_jax=True)).samples
+np.save("output/positions.npy", samples.parameter_lists)
+"""
+# The step takes the place of srun, so that its process is the one that the fit runs in.
+SRUN = """#!/bin/sh
+echo $$ > step
+exec "$@"
+"""
+SCONTROL = """#!/bin/sh
+echo "$@" >> requeued
+"""
+
+
+def block(language: str) -> str:
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    return text
+
+
+def submission(folder: Path) -> Path:
+    """A user's folder: script and data."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "truth.txt").write_text("0.1 -0.2")
+    (folder / "fit.py").write_text(FIT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict[str, str]:
+    commands = tmp_path_factory.mktemp("bin")
+    for name, content in (("srun", SRUN), ("scontrol", SCONTROL)):
+        (commands / name).write_text(content)
+        (commands / name).chmod(0o755)
+    path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
+    cache = str(tmp_path_factory.mktemp("jax"))
+    return {**os.environ, "PATH": path, "SLURM_JOB_ID": "7", "JAX_COMPILATION_CACHE_DIR": cache}
+
+
+@pytest.fixture(scope="module")
+def expected(environment, tmp_path_factory) -> np.ndarray:
+    """The positions of the fit that nobody stops."""
+    folder = submission(tmp_path_factory.mktemp("expected") / "job")
+    subprocess.run([sys.executable, "fit.py"], cwd=folder, env=environment, check=True, capture_output=True)
+    return np.load(folder / "output" / "positions.npy")
+
+
+class Job:
+    """A job that has been started; what it prints is appended, as the scheduler's log is."""
+
+    def __init__(self, command: list[str], folder: Path, environment: dict[str, str]):
+        self.folder = folder
+        with open(folder / "log", "a") as log:
+            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def wait_for_a_checkpoint(self) -> "Job":
+        while not list(self.folder.rglob("nss_checkpoint.pkl")):
+            assert self.process.poll() is None, self.log
+            time.sleep(0.02)
+        return self
+
+    def ends_with(self, status: int, timeout: float = 120.0) -> bool:
+        assert self.process.wait(timeout) == status, self.log
+        return True
+
+
+@pytest.mark.parametrize(
+    ("signals", "status", "requeued"),
+    [
+        pytest.param(["SIGUSR1"], 138, "requeue 7\n", id="time limit"),
+        pytest.param(["SIGCONT", "SIGTERM"], 143, None, id="preemption"),
+    ],
+)
+def test_a_slurm_job_goes_on_where_it_was_told_to_stop(signals, status, requeued, environment, expected, tmp_path):
+    folder = submission(tmp_path / "job")
+    (folder / "job.sh").write_text(block("sh"))
+
+    job = Job(["bash", "job.sh"], folder, environment).wait_for_a_checkpoint()
+    for name in signals:
+        os.kill(int((folder / "step").read_text()), signal.Signals[name])
+    assert job.ends_with(status)
+    told = folder / "requeued"
+    assert (told.read_text() if told.exists() else None) == requeued
+    told.unlink(missing_ok=True)
+
+    again = Job(["bash", "job.sh"], folder, environment)
+    assert again.ends_with(0)
+    assert not told.exists()
+    assert "Resuming NSS" in again.log
+    assert np.array_equal(np.load(folder / "output" / "positions.npy"), expected)
+
+
+def test_an_htcondor_job_that_is_evicted_goes_on_at_another_place(environment, expected, tmp_path):
+    wanted = dict(line.split("=", 1) for line in block("text").splitlines() if "=" in line)
+    wanted = {name.strip(): value.strip() for name, value in wanted.items()}
+    assert wanted["when_to_transfer_output"] == "ON_EXIT_OR_EVICT"
+    command = [wanted["executable"], *wanted["arguments"].split()]
+    home = submission(tmp_path / "home")
+
+    def start_at(place: Path, brought: list[Path]) -> Job:
+        place.mkdir()
+        for path in [home / name.strip() for name in wanted["transfer_input_files"].split(",")] + brought:
+            (shutil.copytree if path.is_dir() else shutil.copy2)(path, place / path.name)
+        return Job(command, place, environment)
+
+    evicted = start_at(tmp_path / "first", []).wait_for_a_checkpoint()
+    evicted.process.send_signal(signal.Signals[wanted["kill_sig"]])
+    assert evicted.ends_with(143, timeout=float(wanted["job_max_vacate_time"]))
+    carried = shutil.move(evicted.folder / wanted["transfer_output_files"], tmp_path / "output")
+
+    again = start_at(tmp_path / "second", [Path(carried)])
+    assert again.ends_with(0)
+    assert "Resuming NSS" in again.log
+    assert np.array_equal(np.load(again.folder / "output" / "positions.npy"), expected)
