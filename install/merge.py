@@ -2,7 +2,8 @@
 
     python install/merge.py [--autofit 2026.10.26.1]
 
-Our package is not installed there. Prints which files of the host are replaced and which are new, then the tests.
+Our package is not installed there. Prints which files of the host are replaced, which are new and which have no use
+any more, then the tests.
 """
 
 import argparse
@@ -11,10 +12,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
 FOLDERS = ("autofit", "test_autofit", "docs")
+PACKAGE = "autofit/non_linear/search/nest/nss"
+TOOLS = ("pytest", "pytest-xdist", "hypothesis", "ipykernel", "nbclient")
 
 
 def main() -> int:
@@ -25,16 +29,8 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp())
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
-    needed = [
-        f"autofit=={autofit}",
-        "blackjax>=1.7.1",
-        "filelock>=4.2",
-        "tqdm",
-        "pytest",
-        "pytest-xdist",
-        "hypothesis",
-    ]
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *needed, "ipykernel", "nbclient"], check=True)
+    ours = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
+    subprocess.run([python, "-m", "pip", "install", "--quiet", f"autofit=={autofit}", *ours, *TOOLS], check=True)
     show = "import sysconfig; print(sysconfig.get_path('purelib'))"
     host = Path(subprocess.run([python, "-c", show], capture_output=True, text=True, check=True).stdout.strip())
 
@@ -49,13 +45,16 @@ def main() -> int:
             print(f"new       {name}")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
+    for file in sorted((host / PACKAGE).glob("*.py")):
+        if not (REPOSITORY / PACKAGE / file.name).exists():
+            print(f"unused    {PACKAGE}/{file.name}")
     where = "import autofit as af, sys; print(sys.modules[af.NSS.__module__].__file__)"
     found = subprocess.run([python, "-c", where], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
-    if Path(found) != host / "autofit/non_linear/search/nest/nss/search.py":
+    if Path(found) != host / PACKAGE / "search.py":
         sys.exit(f"af.NSS is not the merged one: {found}")
     print(flush=True)
     tests = [python, "-m", "pytest", "-q", "--import-mode=importlib", "-n2", "--dist=loadfile"]
-    return subprocess.run([*tests, "test_autofit/non_linear/search/nest/nss"], cwd=host, check=False).returncode
+    return subprocess.run([*tests, f"test_{PACKAGE}"], cwd=host, check=False).returncode
 
 
 if __name__ == "__main__":

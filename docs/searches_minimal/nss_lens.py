@@ -21,9 +21,9 @@ import sessions
 SETTINGS = {
     "sersic": dict(n_live=210, num_mcmc_steps=42),
     "mge": dict(n_live=150, num_mcmc_steps=30),
-    "pixelised": dict(n_live=120, num_mcmc_steps=24),
+    "pixelised": dict(n_live=100, num_mcmc_steps=12),  # fewer than recommended, for an evaluation takes 7 ms
 }
-KILLED_AFTER = (20, 60)  # iterations
+KILLED_AFTER = {"sersic": (60, 160), "mge": (20, 60), "pixelised": (20, 40)}  # iterations
 
 
 def fit(folder: Path, light: str) -> None:
@@ -82,7 +82,7 @@ def main(light: str) -> int:
     print(*sessions.logged(in_one_go, "NSS converged"), sep="\n", flush=True)
 
     print("killed twice")
-    for iterations in KILLED_AFTER:
+    for iterations in KILLED_AFTER[light]:
         print(kill_after(killed, iterations, light), flush=True)
     pictures = sorted(path.name for path in killed.rglob("image/*.png"))
     sessions.finish(__file__, killed, "--light", light)
