@@ -15,6 +15,7 @@ from autofit import exc
 from autofit.non_linear.checkpoint import NativeFileCheckpointer
 from autofit.non_linear.fitness import ITERATIONS_NEVER
 from autofit.non_linear.objective import SCALAR
+from autofit.non_linear.paths.database import DatabasePaths
 from autofit.non_linear.samples.adapter import RawSamples
 from autofit.non_linear.search import capabilities as cap
 from autofit.non_linear.search.abstract_search import NonLinearSearch
@@ -54,6 +55,12 @@ SECONDS_AT_ONCE = 0.5
 
 class _ResumeState(NativeFileCheckpointer):
     """The checkpoint as the host knows it: what it looks for, and what it discards when the results are on disk."""
+
+    def path(self, paths) -> Path | None:
+        """Where it is; for a fit in a database too, in whose folder the searches of the host store nothing."""
+        if isinstance(paths, DatabasePaths):
+            return Path(paths.search_internal_path) / self.filename
+        return super().path(paths)
 
     def discard(self, paths) -> None:
         path = self.path(paths)
@@ -231,7 +238,10 @@ class NSS(NonLinearSearch):
     def fit(self, model, analysis, info=None):
         """Fit ``model`` with ``analysis``, as every search does; no other process may do so in the same folder."""
         with ExitStack() as self._until_the_fit_ends:
-            return super().fit(model=model, analysis=analysis, info=info)
+            result = super().fit(model=model, analysis=analysis, info=info)
+            if isinstance(self.paths, DatabasePaths):  # whose checkpoint the host does not know of
+                self.resume_state.discard(self.paths)
+            return result
 
     def pre_fit_output(self, analysis, model, info=None) -> None:
         """Take the folder before anything is written to it."""

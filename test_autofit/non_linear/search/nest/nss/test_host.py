@@ -103,6 +103,23 @@ def test_several_analyses_in_a_factor_graph_killed_once(killed_once):
     assert np.array_equal(graph_fit("killed").parameter_lists, expected.parameter_lists)
 
 
+def test_a_fit_in_a_database_that_is_killed_goes_on(problem, killed_once, tmp_path, caplog):
+    def search(name):
+        session = af.db.open_database(str(tmp_path / f"{name}.sqlite"))
+        return af.NSS(name=name, session=session, checkpoint_interval=3, **QUICK)
+
+    expected = fit(search("in_one_go"), problem)
+    killed_once(2)
+    with pytest.raises(Killed):
+        fit(search("killed"), problem)
+    caplog.set_level(logging.INFO)
+    resumed = search("killed")
+    assert same(fit(resumed, problem), expected)
+    assert "Resuming NSS from iteration 6" in caplog.text
+    assert resumed.paths.is_complete
+    assert not list(resumed.checkpoint_file.parent.iterdir())
+
+
 def test_the_aggregator_reads_an_interrupted_fit(problem, output_path, monkeypatch):
     update = af.NSS._update
 

@@ -250,14 +250,6 @@ def test_without_a_name_nothing_is_written(problem, output_path):
     assert not output_path.exists()
 
 
-def test_a_database_fit_writes_no_checkpoint(problem, tmp_path, monkeypatch):
-    monkeypatch.setattr(search_module, "_save_checkpoint", None)
-    session = af.db.open_database(str(tmp_path / "fits.sqlite"))
-    search = af.NSS(name="n", session=session, checkpoint_interval=1, **QUICK)
-    assert search.checkpoint_file is None
-    assert fit(search, problem).samples.log_evidence < 0.0
-
-
 def test_never_checkpointing(problem, monkeypatch):
     monkeypatch.setattr(search_module, "_save_checkpoint", None)
     fit(af.NSS(name="n", checkpoint_interval=None, **QUICK), problem)
