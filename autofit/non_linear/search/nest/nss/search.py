@@ -40,15 +40,19 @@ try:
     from .quick_update import QuickUpdates
     from .run import Run
     from .run_plot import draw_run
+
+    _HAS_NSS = True
 # The host depends on none of them; and JAX without a device says so with the others, while blackjax is imported.
 except (ImportError, AssertionError, RuntimeError) as error:
     kernel = _load_checkpoint = _save_checkpoint = None
-    _import_error = error
+    _HAS_NSS, _import_error = False, error
 
 if TYPE_CHECKING:
     from autofit.database.sqlalchemy_ import sa
 
 
+# Finite, unlike -inf: a whole shell of invalid points then has an evidence that arithmetic can use.
+NSS_INVALID_LOG_LIKELIHOOD = -1e30
 # About as long as the device is left alone: much longer than a dispatch, much shorter than a person's patience.
 SECONDS_AT_ONCE = 0.5
 
@@ -166,8 +170,7 @@ class NSS(NonLinearSearch):
     status = cap.Status.EXPERIMENTAL
     test_mode_budget = {"termination": -1.0}
     objective_target = cap.ObjectiveTarget(cap.ObjectiveQuantity.LOG_LIKELIHOOD, cap.CoordinateSpace.PHYSICAL)
-    # Finite, unlike -inf: a whole shell of invalid points then has an evidence that arithmetic can use.
-    invalid_value = -1e30
+    invalid_value = NSS_INVALID_LOG_LIKELIHOOD
     resume_state = _ResumeState("nss_checkpoint.pkl", loader=_load_checkpoint)
 
     __identifier_fields__ = ("n_live", "num_mcmc_steps", "num_delete", "termination", "seed")
@@ -192,7 +195,7 @@ class NSS(NonLinearSearch):
         stalled_after: float | None = 600.0,
         **kwargs,
     ):
-        if kernel is None:
+        if not _HAS_NSS:
             raise checks.why_not_imported(_import_error) from _import_error
 
         checks.check_count("n_live", n_live, minimum=2)
