@@ -16,6 +16,7 @@ logging.getLogger("jax").setLevel(logging.ERROR)
 
 EINSTEIN_RADIUS = 1.2
 PIXELS, PIXEL_SCALE, RADIUS = 40, 0.1, 1.9
+IMAGES_OF_THE_SOURCE = [(1.22, -0.03), (-0.61, -0.82), (1.09, 0.54), (-0.44, 1.25)]
 
 
 def simulated_imaging(exposure_time: float = 30.0) -> al.Imaging:
@@ -83,5 +84,10 @@ def _source_light(light: str) -> dict:
     return {"bulge": bulge}
 
 
-def analysis() -> al.AnalysisImaging:
-    return al.AnalysisImaging(dataset=simulated_imaging(), use_jax=True)
+def analysis(light: str = "sersic") -> al.AnalysisImaging:
+    """With a pixelised source, models that do not bring its images together are penalised, as autolens asks for."""
+    settings = {}
+    if light == "pixelised":
+        images = al.Grid2DIrregular(IMAGES_OF_THE_SOURCE)
+        settings["positions_likelihood_list"] = [al.PositionsLH(positions=images, threshold=0.3)]
+    return al.AnalysisImaging(dataset=simulated_imaging(), use_jax=True, **settings)

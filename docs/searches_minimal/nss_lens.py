@@ -43,7 +43,7 @@ def fit(folder: Path, light: str) -> None:
         iterations_per_quick_update=20,
         **SETTINGS[light],
     )
-    samples = search.fit(model=lens_model(light), analysis=analysis()).samples
+    samples = search.fit(model=lens_model(light), analysis=analysis(light)).samples
     sessions.save_result(folder, samples)
 
 
@@ -65,7 +65,9 @@ def einstein_radius(folder: Path, light: str) -> tuple[float, float]:
     """Its posterior mean and standard deviation."""
     from lens_imaging import lens_model
 
-    column = lens_model(light).paths.index(("galaxies", "lens", "mass", "einstein_radius"))
+    model = lens_model(light)
+    priors = [named.prior for named in model.prior_tuples_ordered_by_id]
+    column = priors.index(model.galaxies.lens.mass.einstein_radius)
     result = np.load(folder / "result.npz")
     radius, weights = result["positions"][:, column], result["weights"]
     mean = np.average(radius, weights=weights)

@@ -16,16 +16,16 @@ except ImportError:  # of which ``why_not_imported`` tells
     pass
 
 
-def why_not_imported(error: Exception) -> ImportError:
+def why_not_imported(error: Exception | None) -> ImportError:
     """What is missing for ``af.NSS`` to run."""
-    if isinstance(error, ImportError):
+    if isinstance(error, (AssertionError, RuntimeError)):
         return ImportError(
-            f"af.NSS needs jax, blackjax, filelock and tqdm: pip install 'blackjax>=1.7.1' filelock tqdm ({error})"
+            f"JAX could not start on JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r}: install the JAX of that "
+            "device (pip install 'jax[cuda12]' for a GPU) and look whether it is visible (nvidia-smi), or unset "
+            f"JAX_PLATFORMS to run on the CPU. ({error!r})"
         )
     return ImportError(
-        f"JAX could not start on JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r}: install the JAX of that "
-        "device (pip install 'jax[cuda12]' for a GPU) and look whether it is visible (nvidia-smi), or unset "
-        f"JAX_PLATFORMS to run on the CPU. ({error!r})"
+        f"af.NSS needs jax, blackjax, filelock and tqdm: pip install 'blackjax>=1.7.1' filelock tqdm ({error})"
     )
 
 

@@ -41,7 +41,7 @@ try:
     from .run import Run
     from .run_plot import draw_run
 
-    _HAS_NSS = True
+    _HAS_NSS, _import_error = True, None
 # The host depends on none of them; and JAX without a device says so with the others, while blackjax is imported.
 except (ImportError, AssertionError, RuntimeError) as error:
     kernel = _load_checkpoint = _save_checkpoint = None
@@ -259,6 +259,7 @@ class NSS(NonLinearSearch):
         -------
         The run's ``_NSSInternal`` and the ``Fitness`` its likelihood went through.
         """
+        cap.check_jax_required(self, analysis)
         fitness = self.make_fitness(
             analysis=analysis, model=model, **self.execution_settings(analysis).fitness_overrides
         )

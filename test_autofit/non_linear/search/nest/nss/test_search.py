@@ -265,6 +265,8 @@ def test_a_numpy_analysis_gets_the_host_s_error(problem):
 
     with pytest.raises(exc.SearchException, match="requires a JAX analysis"):
         fit(af.NSS(**QUICK), problem, NumpyAnalysis())
+    with pytest.raises(exc.SearchException, match="requires a JAX analysis"):
+        af.NSS(**QUICK)._fit(problem.model, NumpyAnalysis())
 
 
 def test_invalid_points_get_no_weight_and_are_reported(caplog):
