@@ -53,7 +53,8 @@ def lens_model(light: str = "sersic") -> af.Collection:
     Priors as wide as somebody would choose who has looked at the image, and one of three kinds of light.
 
     ``sersic``: Sersic profiles of lens and source. ``mge``: both are sums of ten Gaussians, whose intensities are
-    solved for in each evaluation. ``pixelised``: such a lens, and a source of 8 by 8 pixels, solved for too.
+    solved for in each evaluation. ``pixelised``: a source of 8 by 8 pixels, solved for too, as it comes at the end of
+    a chain of searches: the shape of the lens light is fixed, and the mass is roughly known.
     """
     if light == "sersic":
         bulge = af.Model(al.lp.Sersic)
@@ -61,8 +62,10 @@ def lens_model(light: str = "sersic") -> af.Collection:
         bulge.effective_radius = af.UniformPrior(0.1, 3.0)
     else:
         bulge = mge_model_from(mask_radius=RADIUS, total_gaussians=10)
+    if light == "pixelised":
+        bulge = bulge.instance_from_vector([0.0, 0.0, 0.05, 0.03])
     mass = af.Model(al.mp.Isothermal)
-    mass.einstein_radius = af.UniformPrior(0.5, 2.0)
+    mass.einstein_radius = af.UniformPrior(1.0, 1.4) if light == "pixelised" else af.UniformPrior(0.5, 2.0)
     source_light = _source_light(light)
     return af.Collection(
         galaxies=af.Collection(

@@ -4,7 +4,7 @@
     python docs/searches_minimal/nss_lens.py [--light sersic|mge|pixelised]
 
 Simulated imaging with a PSF; isothermal mass and shear. Lens light and source are Sersic profiles (21 parameters), or
-multi-Gaussian expansions whose intensities are solved for (15), or the source is a grid of pixels (12). Prints what
+multi-Gaussian expansions whose intensities are solved for (15), or the source is a grid of pixels (8). Prints what
 each session logged, the pictures that were there before the end, and the Einstein radius. Exit status 1 if anything
 is not as it should be.
 """
@@ -21,9 +21,9 @@ import sessions
 SETTINGS = {
     "sersic": dict(n_live=210, num_mcmc_steps=42),
     "mge": dict(n_live=150, num_mcmc_steps=30),
-    "pixelised": dict(n_live=100, num_mcmc_steps=12),  # fewer than recommended, for an evaluation takes 7 ms
+    "pixelised": dict(n_live=100, num_mcmc_steps=16),
 }
-KILLED_AFTER = {"sersic": (60, 160), "mge": (20, 60), "pixelised": (20, 40)}  # iterations
+KILLED_AFTER = {"sersic": (60, 160), "mge": (20, 60), "pixelised": (5, 15)}  # iterations
 
 
 def fit(folder: Path, light: str) -> None:
@@ -39,7 +39,7 @@ def fit(folder: Path, light: str) -> None:
     search = af.NSS(
         name="lens",
         num_delete=50,
-        checkpoint_interval=20,
+        checkpoint_interval=5,
         iterations_per_quick_update=20,
         **SETTINGS[light],
     )
