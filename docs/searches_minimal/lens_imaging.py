@@ -53,7 +53,7 @@ def lens_model(light: str = "sersic") -> af.Collection:
     Priors as wide as somebody would choose who has looked at the image, and one of three kinds of light.
 
     ``sersic``: Sersic profiles of lens and source. ``mge``: both are sums of ten Gaussians, whose intensities are
-    solved for in each evaluation. ``pixelised``: a source of 8 by 8 pixels, solved for too, as it comes at the end of
+    solved for in each evaluation. ``pixelised``: a source of 6 by 6 pixels, solved for too, as it comes at the end of
     a chain of searches: the shape of the lens light is fixed, and the mass is roughly known.
     """
     if light == "sersic":
@@ -77,7 +77,7 @@ def lens_model(light: str = "sersic") -> af.Collection:
 
 def _source_light(light: str) -> dict:
     if light == "pixelised":
-        mesh = al.mesh.RectangularUniform(shape=(8, 8))
+        mesh = al.mesh.RectangularUniform(shape=(6, 6))
         return {"pixelization": af.Model(al.Pixelization, mesh=mesh, regularization=al.reg.Constant)}
     if light == "mge":
         return {"bulge": mge_model_from(mask_radius=1.0, total_gaussians=10)}

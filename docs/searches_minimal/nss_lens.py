@@ -21,7 +21,7 @@ import sessions
 SETTINGS = {
     "sersic": dict(n_live=210, num_mcmc_steps=42),
     "mge": dict(n_live=150, num_mcmc_steps=30),
-    "pixelised": dict(n_live=100, num_mcmc_steps=16),
+    "pixelised": dict(n_live=80, num_mcmc_steps=16),
 }
 KILLED_AFTER = {"sersic": (60, 160), "mge": (20, 60), "pixelised": (5, 15)}  # iterations
 

@@ -147,10 +147,10 @@ class Interruptions:
 
     def _say_that_nothing_happens(self, seconds: float) -> None:
         self._logger.warning(
-            "The device has been busy for %.0f s without finishing an iteration, or its compilation. Likelihoods "
-            "that use FFTs on a CPU, such as a lens model's, can run into a deadlock of XLA: end this process, set "
-            "XLA_FLAGS=--xla_cpu_multi_thread_eigen=false and run the script again; it goes on from the last "
-            "checkpoint. Where iterations take this long, raise stalled_after.",
+            "The device has been busy for %.0f s without finishing an iteration, the first evaluations of a session "
+            "or a compilation. Likelihoods that use FFTs on a CPU, such as a lens model's, can run into a "
+            "deadlock of XLA: end this process, set XLA_FLAGS=--xla_cpu_multi_thread_eigen=false and run the script "
+            "again; it goes on from the last checkpoint. Where iterations take this long, raise stalled_after.",
             seconds,
         )
 

@@ -272,7 +272,8 @@ class NSS(NonLinearSearch):
         ):
             saved = self._saved_run(model)
             sampler = self._sampler(model, fitness)
-            run = self._start(sampler, model) if saved is None else self._resume(saved, sampler, model)
+            evaluate = partial(interruptions.call, sampler.init, save=self._leave_without_checkpoint)
+            run = self._start(evaluate, model) if saved is None else self._resume(saved, evaluate, model)
             started = time.perf_counter() - run.seconds
 
             while not self._has_converged(run.state):
@@ -347,7 +348,7 @@ class NSS(NonLinearSearch):
         self.logger.info("Likelihoods evaluated at once: %d.", sampler.lanes)
         return sampler
 
-    def _start(self, sampler, model) -> Run:
+    def _start(self, evaluate, model) -> Run:
         _, init_key, run_key = jax.random.split(jax.random.PRNGKey(self.backend_seed), 3)
         positions = kernel.draw_from_prior(
             init_key, self.n_live, model.prior_count, lambda unit: model.vector_from_unit_vector(unit, xp=jnp)
@@ -362,7 +363,7 @@ class NSS(NonLinearSearch):
         )
         for doubt in diagnostics.doubts_about_settings(model.prior_count, self.n_live, self.num_mcmc_steps):
             self.logger.warning(doubt)
-        state = sampler.init(positions)
+        state = evaluate(positions)
         invalid = np.count_nonzero(np.asarray(state.particles.loglikelihood) <= self.invalid_value)
         if 0 < invalid < self.n_live:
             self.logger.info(
@@ -393,9 +394,9 @@ class NSS(NonLinearSearch):
             dead = self._history(map(kernel.without_diagnostics, dead))
         return Run(state, dead, run_key, iteration, notes.get("seconds", 0.0), fingerprint)
 
-    def _resume(self, saved: Run, sampler, model) -> Run:
+    def _resume(self, saved: Run, evaluate, model) -> Run:
         with self._refusing_checkpoint():
-            self._check_live_points(sampler, model, saved.state)
+            self._check_live_points(evaluate, model, saved.state)
         self.logger.info(
             "Resuming NSS from iteration %d (%d dead points, %.1f s of sampling so far).",
             saved.iteration,
@@ -434,7 +435,7 @@ class NSS(NonLinearSearch):
         if remarkable:
             self.logger.warning("Since the checkpoint, %s. The run goes on.", "; ".join(remarkable))
 
-    def _check_live_points(self, sampler, model, state) -> None:
+    def _check_live_points(self, evaluate, model, state) -> None:
         """Evaluate the live points again: another value tells of other data, or of another likelihood or prior."""
         position = np.asarray(state.particles.position)
         expected = (self.n_live, model.prior_count), jnp.result_type(float)
@@ -443,7 +444,7 @@ class NSS(NonLinearSearch):
                 f"The checkpoint has live points of shape {position.shape} and type {position.dtype}; this fit needs "
                 f"{expected[0]} and {expected[1]}."
             )
-        now = jax.device_get(sampler.init(position).particles)
+        now = jax.device_get(evaluate(position).particles)
         tolerance = math.sqrt(np.finfo(position.dtype).eps)
         for name, meaning in (("loglikelihood", "log likelihood"), ("logdensity", "log prior")):
             before, after = (np.asarray(getattr(points, name)) for points in (state.particles, now))
@@ -503,6 +504,9 @@ class NSS(NonLinearSearch):
         self.logger.info(
             "NSS stops after iteration %d; the same script goes on from the last checkpoint.", run.iteration
         )
+
+    def _leave_without_checkpoint(self) -> None:
+        self.logger.info("NSS stops before the first iteration of this session; the same script begins it again.")
 
     def _quick_update_interval(self, analysis) -> float | None:
         """Iterations between quick updates, ``None`` if nothing of this fit is to be visualized."""

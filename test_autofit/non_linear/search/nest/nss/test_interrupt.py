@@ -34,7 +34,7 @@ def problem():
 
 
 class Child:
-    """A fit in a process of its own; ``stalling`` lets one iteration, after some, take minutes."""
+    """A fit in a process of its own; an iteration takes minutes if ``stalling``, or what is before it."""
 
     def __init__(self, folder, *options):
         self.folder = folder
@@ -85,6 +85,22 @@ def test_a_signal_in_an_iteration_of_minutes_saves_the_one_before_and_ends_the_p
     assert child.log.count("Resuming NSS from iteration") == 3
     for name in expected.files:
         assert found[name].tobytes() == expected[name].tobytes(), name
+
+
+def test_a_signal_during_the_first_evaluations_of_a_session_ends_the_process(tmp_path):
+    child = Child(tmp_path / "fit", "stalling_at_once").wait_until_it_stalls()
+    child.process.send_signal(signal.SIGTERM)
+    assert child.process.wait(timeout=10.0) == 143
+    assert child.checkpoint is None
+    assert "NSS stops before the first iteration of this session" in child.log
+
+    child = Child(tmp_path / "fit", "stalling").wait_until_it_stalls()
+    child.process.send_signal(signal.SIGTERM)
+    before = child.finish(143).checkpoint.read_bytes()
+    child = Child(tmp_path / "fit", "stalling_at_once").wait_until_it_stalls()
+    child.process.send_signal(signal.SIGTERM)
+    assert child.process.wait(timeout=10.0) == 143
+    assert child.checkpoint.read_bytes() == before
 
 
 def test_a_second_signal_is_not_kept_waiting(tmp_path):
