@@ -18,6 +18,10 @@ class Analysis(af.Analysis):
         return -50.0 * (jnp.square(instance.x) + jnp.square(instance.y))
 
 
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_runs(page, tmp_path, monkeypatch):
     """Block after block of a page, in one namespace, which knows a small ``model`` and its ``analysis``."""
@@ -25,7 +29,7 @@ def test_python_runs(page, tmp_path, monkeypatch):
     monkeypatch.setattr(af.conf.instance, "output_path", tmp_path)
     model = af.Collection(x=af.UniformPrior(-1.0, 1.0), y=af.UniformPrior(-1.0, 1.0))
     names = {"af": af, "model": model, "analysis": Analysis(use_jax=True)}
-    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+    for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), names)
 
 
@@ -39,7 +43,7 @@ def test_commands_and_links_name_files_that_are_there(page):
 
 
 def test_the_config_is_what_the_host_reads(tmp_path, monkeypatch):
-    (block,) = re.findall(r"^```yaml\n(.*?)^```", (REPOSITORY / "docs/monitoring.md").read_text(), re.DOTALL | re.M)
+    (block,) = blocks(REPOSITORY / "docs" / "monitoring.md", "yaml")
     monkeypatch.setattr(af.conf.instance, "configs", af.conf.instance.configs)
     (tmp_path / "general.yaml").write_text(block)
     af.conf.instance.push(tmp_path)

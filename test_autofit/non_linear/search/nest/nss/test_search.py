@@ -177,7 +177,7 @@ def test_a_fit_ends_with_results_and_without_a_checkpoint(problem, monkeypatch):
     assert result.samples.log_evidence_error == info["log_evidence_error"] > 0.0
     assert np.sum(result.samples.weight_list) == pytest.approx(1.0)
     search.paths.restore()
-    assert list(search.paths.output_path.rglob("*corner*.png"))
+    assert (search.paths.image_path / "search" / "corner_anesthetic.png").exists()
     assert not search.checkpoint_file.exists()
     assert search.paths.is_complete
 
