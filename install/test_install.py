@@ -182,14 +182,28 @@ def test_the_host_s_contract_is_kept(installed, tmp_path):
         "converged",
         "log_evidence_remaining",
         "insertion_rank_p_value",
-        "rank_correlation",
-        "rank_correlation_p_value",
+        "jump",
+        "log_evidence_excess",
         "unmoved_slices",
+        "log_evidence_nested",
+        "log_evidence_nested_error",
+        "log_evidence_importance",
+        "log_evidence_importance_error",
+        "log_evidence_bridge",
+        "log_evidence_distance",
+        "importance_draws",
+        "importance_n_eff",
+        "importance_pareto_k",
+        "importance_unusable",
     }
     *our_arguments, rest = ours.pop("arguments")
     *their_arguments, their_rest = theirs.pop("arguments")
     assert our_arguments[: len(their_arguments)] == their_arguments
-    assert [name for name, *_ in our_arguments[len(their_arguments) :]] == ["stalled_after"]
+    assert [name for name, *_ in our_arguments[len(their_arguments) :]] == [
+        "stalled_after",
+        "num_importance_draws",
+        "n_eff",
+    ]
     assert rest == their_rest
     assert ours == theirs
 

@@ -1,78 +1,149 @@
-"""Whether the evidence lies from the truth as far as its error says, whether a bad run is told from a good one, and
-what averaging the weights is worth.
+"""Whether both evidences lie from the truth as far as their errors say, whether a bad run is told from a good one,
+and what averaging the weights is worth.
 
-    python docs/benchmarks/calibration.py [--seeds 200]
+    python docs/benchmarks/recorded_runs.py runs --seeds 60
+    python docs/benchmarks/recorded_runs.py runs --problems sersic mge --seeds 4
+    python docs/benchmarks/calibration.py runs
+    python docs/benchmarks/calibration.py runs --perfect
 
-Prints, over many seeds and problems of known evidence, the mean and the standard deviation of the distance of the log
-evidence from the truth in units of its error: 0 and 1 if it is calibrated (for as many seeds as N, within about
-1/sqrt(N) and 0.7/sqrt(N)). Beside it the mean correlation of the ranks where chains end with those where they began,
-and the share of the runs that are warned of: for that correlation, and for uneven insertion ranks.
+For the runs of each problem, the distance of nested sampling's log evidence from the truth, in nats and in units of
+its error: mean 0 and standard deviation 1 if it is calibrated (for as many seeds as N, within about 1/sqrt(N) and
+0.7/sqrt(N)). Beside it what tells of it: the jump of the chains, the excess of the log evidence that it leads to
+expect, and the shares of the runs that are warned of it, and of uneven insertion ranks. Where the evidence is not
+known (*) it is the mean of all second evidences that may be used, weighted by their errors.
 
-Then, for perfect nested sampling of a Gaussian in a ball (no chains: the prior volumes are drawn), the posterior's
-mean squared radius relative to the truth, with the weights averaged over the simulated volumes as ``posterior.py``
-does, and with their logarithms averaged.
+Then the same of the second evidence: how many of the runs have one that may be used, their distance from the truth in
+nats and in errors, the worst of them, and the draws, effective draws and seconds it took.
+
+With --perfect, for perfect nested sampling of a Gaussian in a ball (no chains: the prior volumes are drawn), the
+posterior's mean squared radius relative to the truth, with the weights averaged over the simulated volumes as
+``posterior.py`` does, and with their logarithms averaged.
 """
 
 import argparse
 import logging
 import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import problems  # first: it switches float64 on
+import recorded_runs
 
 # isort: split
 import jax
 import numpy as np
 from autofit.non_linear.search.nest.nss import diagnostics, kernel
+from autofit.non_linear.search.nest.nss.importance import ImportanceSampler, RunPoints, SecondEvidence, default_draws
 from autofit.non_linear.search.nest.nss.posterior import (
     effective_live_points,
     posterior_from,
     simulate_log_shells,
 )
-from autofit.non_linear.search.nest.nss.run import Run
+from autofit.non_linear.search.nest.nss.prior_space import from_standard_normal, to_standard_normal
 
-TERMINATION = -3.0
 N_DIM, SIGMA, DEPTH = 5, 0.05, 25  # of the perfect runs; their posterior lies e**-11 deep in the prior
-SETTINGS = {  # problem: n_live, num_delete, num_mcmc_steps
-    "Gaussian, 3 parameters, a point at a time": (problems.correlated_gaussian(3), 200, 1, 6),
-    "Gaussian, 3 parameters": (problems.correlated_gaussian(3), 200, 50, 6),
-    "Gaussian, 10 parameters": (problems.correlated_gaussian(10), 400, 50, 20),
-    "Gaussian, 10 parameters, half the steps": (problems.correlated_gaussian(10), 400, 50, 10),
-    "Gaussian, 10 parameters, a quarter": (problems.correlated_gaussian(10), 400, 50, 5),
-    "Gaussian, 10 parameters, a tenth": (problems.correlated_gaussian(10), 400, 50, 2),
-    "two modes, 5 parameters": (problems.two_modes(5), 400, 50, 10),
-    "two modes, 5 parameters, twice the steps": (problems.two_modes(5), 400, 50, 20),
-}
 
 
 class Judged(NamedTuple):
-    """What is found of a run: its distance from the truth in errors, and what tells whether to trust it."""
+    """What is found of a run: both evidences, and what tells whether to trust the first."""
 
-    distance: float
-    rank_correlation: float
-    remembers: bool
-    uneven: bool
+    log_evidence: float
+    error: float
+    trust: dict
+    second: SecondEvidence
+    seconds: float
+
+    @property
+    def warned(self) -> bool:
+        return self.trust["log_evidence_excess"] > diagnostics.WORRYING_EXCESS * self.error
+
+    @property
+    def uneven(self) -> bool:
+        return self.trust["insertion_rank_p_value"] < diagnostics.SUSPICIOUS_P_VALUE
 
 
-def judged_runs(problem, n_live: int, num_delete: int, num_steps: int, seeds: int) -> list[Judged]:
-    log_prior, log_likelihood, _ = problem.functions()
-    sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, num_delete, num_steps, TERMINATION)
-    return [judged_run(sampler, problem, n_live, num_steps, seed) for seed in range(seeds)]
+def judged_run(run: dict, problem: problems.Problem, log_likelihoods: Callable, num_steps: int) -> Judged:
+    log_likelihood, birth = run["loglikelihood"], run["loglikelihood_birth"]
+    n_live, num_delete = int(run["n_live"]), int(run["num_delete"])
+    points = diagnostics.Points(log_likelihood, birth, n_live, num_delete)
+    posterior = posterior_from(log_likelihood, birth, np.random.default_rng(0))
+    trust = diagnostics.trust(points, run["position"].shape[1], run["moves"], run["rank"], run["jump"], num_steps)
+    started = time.perf_counter()
+    importance = importance_sampler(run, problem, posterior)
+    transform = from_standard_normal(problem.model)
+    while not importance.finished:
+        importance.take(log_likelihoods(transform(importance.next_positions())))
+    second = importance.evidence(posterior.effective_sample_size)
+    seconds = time.perf_counter() - started
+    return Judged(posterior.log_evidences.mean(), posterior.log_evidences.std(), trust, second, seconds)
 
 
-def judged_run(sampler, problem, n_live: int, num_steps: int, seed: int) -> Judged:
-    run = Run(sampler.init(problem.draw(n_live, seed)), [], jax.random.PRNGKey(seed), 0, 0.0, {})
-    while not kernel.has_converged(run.state, TERMINATION):
-        run = run.after(*sampler.advance((run.state, run.run_key), 10_000), time.perf_counter())
-    points = run.points
-    trust = diagnostics.trust(points, *map(run.of_chains, ("moves", "rank", "start_rank")), num_steps)
-    evidences = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(seed)).log_evidences
-    return Judged(
-        distance=(evidences.mean() - problem.log_evidence) / evidences.std(),
-        rank_correlation=trust["rank_correlation"],
-        remembers=trust["rank_correlation_p_value"] < diagnostics.SUSPICIOUS_P_VALUE,
-        uneven=trust["insertion_rank_p_value"] < diagnostics.SUSPICIOUS_P_VALUE,
+def importance_sampler(run: dict, problem: problems.Problem, posterior, n_eff: int = 0, seed: int = 0):
+    """What draws for the second evidence of a recorded run."""
+    n_draws = default_draws(int(run["n_live"]) + int(run["evaluations"].sum()))
+    counts = posterior.log_weights > posterior.log_weights.max() - 30.0
+    points = RunPoints(
+        to_standard_normal(problem.model, run["position"][counts]),
+        run["loglikelihood"][counts],
+        posterior.log_weights[counts],
     )
+    return ImportanceSampler(points, n_draws, n_eff, int(run["n_live"]), seed, [])
+
+
+def log_likelihoods_of(problem: problems.Problem) -> Callable:
+    """A compiled function of ``(n, n_dim)`` parameters that evaluates as many at once as a fit would."""
+    _, log_likelihood, _ = problem.functions()
+    chunk_size = kernel.best_chunk_size(log_likelihood, problem.model.prior_count)
+    return jax.jit(lambda positions: jax.lax.map(log_likelihood, positions, batch_size=chunk_size or 1000))
+
+
+def judged_runs(folder: Path, name: str) -> tuple[list[Judged], float | None]:
+    """The recorded runs of a problem, and the problem's log evidence if it is known."""
+    setting = recorded_runs.SETTINGS[name]
+    problem = setting.problem()
+    log_likelihoods = log_likelihoods_of(problem)
+    paths = sorted(folder.glob(f"{name}-[0-9]*.npz"))
+    runs = [
+        judged_run(dict(np.load(path)), problem, log_likelihoods, setting.num_mcmc_steps)
+        for path in paths
+        if path.stem.rsplit("-", 1)[0] == name
+    ]
+    return runs, problem.log_evidence
+
+
+def rows_of(name: str, runs: list[Judged], truth: float | None) -> tuple[str, str]:
+    """A row of the table of nested sampling, and one of that of the second evidence."""
+    usable = [run for run in runs if not run.second.unusable]
+    mark = ""
+    if truth is None:
+        weights = [run.second.error**-2.0 for run in usable]
+        truth, mark = np.average([run.second.log_evidence for run in usable], weights=weights), " *"
+    setting = recorded_runs.SETTINGS[name]
+    off = np.array([run.log_evidence - truth for run in runs])
+    z = off / [run.error for run in runs]
+    jump, excess = (np.mean([run.trust[key] for run in runs]) for key in ("jump", "log_evidence_excess"))
+    first = (
+        f"| {name} | {setting.n_live} | {setting.num_mcmc_steps} | {len(runs)} | {mean_of(off, 2)} "
+        f"| {z.mean():+.2f} | {z.std(ddof=1):.2f} | {jump:.2f} | {excess:.2f} "
+        f"| {np.mean([run.warned for run in runs]):.0%} | {np.mean([run.uneven for run in runs]):.0%} |"
+    )
+    if not usable:
+        return first, f"| {name}{mark} | 0 of {len(runs)} |" + " |" * 8
+    off = np.array([run.second.log_evidence - truth for run in usable])
+    z = off / [run.second.error for run in usable]
+    draws, n_eff = (np.mean([getattr(run.second, key) for run in usable]) for key in ("draws", "n_eff"))
+    second = (
+        f"| {name}{mark} | {len(usable)} of {len(runs)} | {mean_of(off, 3)} "
+        f"| {np.abs(off).max():.3f} | {z.mean():+.2f} | {z.std(ddof=1):.2f} | {np.abs(z).max():.1f} | {draws:,.0f} "
+        f"| {n_eff:,.0f} | {np.median([run.seconds for run in usable]):.1f} s |"
+    )
+    return first, second
+
+
+def mean_of(values: np.ndarray, digits: int) -> str:
+    return f"{values.mean():+.{digits}f} ± {values.std(ddof=1) / np.sqrt(len(values)):.{digits}f}"
 
 
 def perfect_run(rng, n_live: int, log_likelihood) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -109,21 +180,36 @@ def squared_radii(n_live: int, seeds: int) -> np.ndarray:
 
 def main() -> None:
     logging.disable(logging.INFO)
+    warnings.filterwarnings("ignore")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=200)
-    seeds = parser.parse_args().seeds
-    print("| | n_live | num_delete | steps | mean | standard deviation | rank correlation | too short | uneven |")
-    print("|---|" + "---:|" * 8)
-    for name, (problem, *setting) in SETTINGS.items():
-        z, correlation, remembers, uneven = np.array(judged_runs(problem, *setting, seeds)).T
-        print(
-            f"| {name} | {' | '.join(map(str, setting))} | {z.mean():+.2f} | {z.std(ddof=1):.2f} "
-            f"| {correlation.mean():.3f} | {remembers.mean():.0%} | {uneven.mean():.0%} |",
-            flush=True,
-        )
-    print("\n| n_live | averaged weights | averaged logarithms |\n|---:|---:|---:|")
+    parser.add_argument("folder", type=Path, help="of recorded_runs.py")
+    parser.add_argument("--perfect", action="store_true", help="show what averaging the weights is worth instead")
+    arguments = parser.parse_args()
+    if arguments.perfect:
+        return print_perfect_runs()
+    names = [name for name in recorded_runs.SETTINGS if (arguments.folder / f"{name}-0.npz").exists()]
+    tables = []
+    print(
+        "| nested sampling | n_live | steps | seeds | minus the truth | in errors, mean | standard deviation ", end=""
+    )
+    print("| jump | expected excess | warned | uneven |\n|---|" + "---:|" * 10)
+    for name in names:
+        first, second = rows_of(name, *judged_runs(arguments.folder, name))
+        print(first, flush=True)
+        tables.append(second)
+    print(
+        "\n| second evidence | usable | minus the truth | worst | in errors, mean | standard deviation | worst ",
+        end="",
+    )
+    print("| draws | effective | time |\n|---|" + "---:|" * 9)
+    print(*tables, sep="\n")
+    return None
+
+
+def print_perfect_runs(seeds: int = 600) -> None:
+    print("| n_live | averaged weights | averaged logarithms |\n|---:|---:|---:|")
     for n_live in (10, 25, 100):
-        found = squared_radii(n_live, 10 * seeds)
+        found = squared_radii(n_live, seeds)
         cells = [
             f"{mean:.4f} ± {error:.4f}"
             for mean, error in zip(found.mean(axis=0), found.std(axis=0) / np.sqrt(len(found)), strict=True)

@@ -14,9 +14,11 @@ import autofit as af  # before jax: it switches float64 on
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from autofit.non_linear.objective import SCALAR
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
+from scipy.special import gammaln
 
 
 class VectorAnalysis(af.Analysis):
@@ -150,9 +152,59 @@ def lens(pixels_across: int = 100) -> Problem:
     return Problem(model, al.AnalysisImaging(dataset=dataset.apply_over_sampling(1), use_jax=True))
 
 
-def small_lens() -> Problem:
-    """The lens of ``docs/searches_minimal/nss_lens.py``: fewer pixels, and priors of somebody who saw the image."""
+def small_lens(light: str = "sersic") -> Problem:
+    """A lens of ``docs/searches_minimal/nss_lens.py``: fewer pixels, and priors of somebody who saw the image."""
     sys.path.append(str(Path(__file__).parents[1] / "searches_minimal"))
     import lens_imaging
 
-    return Problem(lens_imaging.lens_model(), lens_imaging.analysis())
+    return Problem(lens_imaging.lens_model(light), lens_imaging.analysis(light))
+
+
+def gaussian_shells(n_dim: int = 5) -> Problem:
+    """Two thin shells of radius 2 around (-3.5, 0, ...) and (3.5, 0, ...), as MultiNest is tested on."""
+    radius, width, half_width = 2.0, 0.1, 6.0
+    centres = np.zeros((2, n_dim))
+    centres[:, 0] = [-3.5, 3.5]
+    area = np.log(2.0) + 0.5 * n_dim * np.log(np.pi) - gammaln(0.5 * n_dim)
+    r = np.linspace(radius - 10.0 * width, radius + 10.0 * width, 4001)
+    mass = np.trapezoid(r ** (n_dim - 1) * scipy.stats.norm.pdf(r, radius, width), r)
+    return Problem(
+        _box(n_dim, half_width),
+        VectorAnalysis(partial(_log_likelihood_of_shells, jnp.asarray(centres), radius, width)),
+        log_evidence=float(np.log(2.0) + area + np.log(mass) - n_dim * np.log(2.0 * half_width)),
+    )
+
+
+def _log_likelihood_of_shells(centres, radius, width, x):
+    return logsumexp(norm.logpdf(jnp.linalg.norm(x - centres, axis=1), radius, width))
+
+
+def rosenbrock(valleys: int = 2) -> Problem:
+    """So many independent valleys of Rosenbrock, two parameters each."""
+    x, y = np.linspace(-5.0, 5.0, 4001), np.linspace(-5.0, 5.0, 4001)[:, None]
+    density = np.exp(-((1.0 - x) ** 2) - 100.0 * (y - x**2) ** 2)
+    of_one = np.log(np.trapezoid(np.trapezoid(density, x, axis=1), y[:, 0])) - 2.0 * np.log(10.0)
+    return Problem(
+        _box(2 * valleys, 5.0), VectorAnalysis(_log_likelihood_of_valleys), log_evidence=float(valleys * of_one)
+    )
+
+
+def _log_likelihood_of_valleys(x):
+    return -jnp.sum((1.0 - x[::2]) ** 2 + 100.0 * (x[1::2] - x[::2] ** 2) ** 2)
+
+
+def funnel(n_dim: int = 5) -> Problem:
+    """Neal's funnel: the first parameter is the log variance of the others; its neck is thin and very likely."""
+    half_width, spread = 10.0, 3.0
+    v = np.linspace(-half_width, half_width, 20001)
+    inside = scipy.special.erf(half_width * np.exp(-0.5 * v) / np.sqrt(2.0)) ** (n_dim - 1)
+    mass = np.trapezoid(scipy.stats.norm.pdf(v, 0.0, spread) * inside, v)
+    return Problem(
+        _box(n_dim, half_width),
+        VectorAnalysis(partial(_log_likelihood_of_funnel, spread)),
+        log_evidence=float(np.log(mass) - n_dim * np.log(2.0 * half_width)),
+    )
+
+
+def _log_likelihood_of_funnel(spread, x):
+    return norm.logpdf(x[0], 0.0, spread) + norm.logpdf(x[1:], 0.0, jnp.exp(0.5 * x[0])).sum()

@@ -52,7 +52,7 @@ def main(folder: Path) -> None:
         info = search.fit(model=problem.model, analysis=analysis).samples.samples_info
         if name != "unfinished":
             shutil.copy(search.paths.image_path / "nss_run.png", folder / f"run_{name}.png")
-        print(f"{name}: rank correlation {info['rank_correlation']:.3f}, p {info['insertion_rank_p_value']:.3f}")
+        print(f"{name}: jump {info['jump']:.2f}, expected excess {info['log_evidence_excess']:.2f}")
 
 
 if __name__ == "__main__":

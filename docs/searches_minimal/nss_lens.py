@@ -5,8 +5,8 @@
 
 Simulated imaging with a PSF; isothermal mass and shear. Lens light and source are Sersic profiles (21 parameters), or
 multi-Gaussian expansions whose intensities are solved for (15), or the source is a grid of pixels (8). Prints what
-each session logged, the pictures that were there before the end, and the Einstein radius. Exit status 1 if anything
-is not as it should be.
+each session logged, both evidences, their distance and which to believe, the pictures that were there before the end,
+and the Einstein radius. Exit status 1 if anything is not as it should be.
 """
 
 import argparse
@@ -75,7 +75,12 @@ def main(light: str) -> int:
     in_one_go, killed = base / "in_one_go", base / "killed"
     print(f"Results in {base}\n\nin one go", flush=True)
     sessions.finish(__file__, in_one_go, "--light", light)
-    print(*sessions.logged(in_one_go, "NSS converged"), sep="\n", flush=True)
+    print(
+        *sessions.logged(in_one_go, "NSS converged"),
+        *sessions.logged(in_one_go, "Log evidence by"),
+        sep="\n",
+        flush=True,
+    )
 
     print("killed twice")
     for iterations in KILLED_AFTER[light]:

@@ -23,5 +23,5 @@ search = af.NSS(
 result = search.fit(model=profile_model(), analysis=Analysis(noisy_profile()))
 
 info = result.samples.samples_info
-for name in ("converged", "log_evidence_remaining", "insertion_rank_p_value", "rank_correlation", "unmoved_slices"):
+for name in ("converged", "jump", "log_evidence_excess", "log_evidence_nested", "log_evidence_importance"):
     print(f"{name:25}{info[name]}")

@@ -1,6 +1,6 @@
 """The checkpoint of a run on disk: its format, its writer and its reader. Knows pytrees of arrays, not samplers.
 
-Three files lie beside each other, named after the first:
+Four files lie beside each other, named after the first:
 
 ``nss_checkpoint.pkl``
     The live state, the key, the counters and the caller's notes: a pickle of NumPy arrays in NamedTuples, dicts and
@@ -8,6 +8,8 @@ Three files lie beside each other, named after the first:
 ``nss_checkpoint.history``
     The dead points, appended once and never rewritten: frames of a length, a SHA-256 that chains the frame to those
     before it, and a pickle. ``nss_checkpoint.pkl`` says how many bytes of it belong to the checkpoint.
+``nss_checkpoint.draws``
+    The importance draws of a converged run, in frames like the dead points. The caller's notes say how many bytes.
 ``nss_checkpoint.previous.pkl``
     The ``nss_checkpoint.pkl`` before, should the newest be damaged.
 
@@ -27,7 +29,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-FORMAT = 2
+FORMAT = 3
 _TRAILER = b"\nNSS checkpoint, sha256 "
 _FRAME = struct.Struct("<Q32s")
 _NO_DIGEST = bytes(32)
@@ -112,6 +114,11 @@ class History(list):
 def history_path(path: Path) -> Path:
     """Where the history of the checkpoint at ``path`` lies."""
     return Path(path).with_suffix(".history")
+
+
+def draws_path(path: Path) -> Path:
+    """Where the importance draws that belong to the checkpoint at ``path`` lie."""
+    return Path(path).with_suffix(".draws")
 
 
 def previous_path(path: Path) -> Path:

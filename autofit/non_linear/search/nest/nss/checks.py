@@ -25,7 +25,8 @@ def why_not_imported(error: Exception | None) -> ImportError:
             f"JAX_PLATFORMS to run on the CPU. ({error!r})"
         )
     return ImportError(
-        f"af.NSS needs jax, blackjax, filelock and tqdm: pip install 'blackjax>=1.7.1' filelock tqdm ({error})"
+        "af.NSS needs jax, blackjax, filelock, scikit-learn and tqdm: pip install 'blackjax>=1.7.1' filelock "
+        f"scikit-learn tqdm ({error})"
     )
 
 
@@ -86,6 +87,18 @@ def check_interval(name: str, value) -> None:
 def check_seconds(name: str, value) -> None:
     if value is not None and not (isinstance(value, numbers.Real) and 0.0 < value < math.inf):
         raise ValueError(f"{name}={value!r} is not possible: give a positive number of seconds, or None.")
+
+
+def check_importance(num_importance_draws, n_eff) -> None:
+    if num_importance_draws is not None:
+        check_count("num_importance_draws", num_importance_draws, minimum=0)
+    if n_eff is not None:
+        check_count("n_eff", n_eff)
+        if num_importance_draws == 0:
+            raise ValueError(
+                f"n_eff={n_eff!r} is not possible with num_importance_draws=0: its samples are importance draws. "
+                "Leave num_importance_draws out, or n_eff."
+            )
 
 
 def check_num_delete(num_delete: int, n_live: int) -> None:

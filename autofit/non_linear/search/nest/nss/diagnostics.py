@@ -3,14 +3,16 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import kstwobign, norm, spearmanr
+from scipy.stats import kstwobign
 
 from .posterior import simulate_log_shells
 
 # Where the evidence to come stops to depend on how far the likelihood has yet to rise.
 PEAK_REACHED = 10.0
-# Chains that remember less than this of where they began give evidences that scatter and lie as they should.
-HARMLESS_CORRELATION = 0.05
+# How much of what chains remember ends up in the log evidence, measured on problems of known evidence.
+EXCESS_OF_MEMORY = 0.4
+# In errors of the log evidence, by how much it may be expected to be too high.
+WORRYING_EXCESS = 1.0
 # A run that is as it should be is suspected once in a hundred times.
 SUSPICIOUS_P_VALUE = 0.01
 # More slices than this that do not move their chain make its points copies of others.
@@ -161,30 +163,41 @@ def insertion_rank_p_value(ranks: np.ndarray, n_live: int, num_delete: int) -> f
     return float(kstwobign.sf(distance * np.sqrt(effective_number)))
 
 
-def rank_correlation(ranks: np.ndarray, start_ranks: np.ndarray) -> tuple[float, float]:
+def expected_excess(jump: float, n_dim: int, n_live: int, compression: float) -> float:
     """
-    Spearman's correlation of the ranks at which chains end, ``(n,)`` int, with those at which they began, and the
-    probability that a correlation of ``HARMLESS_CORRELATION`` would seem as large.
+    By how much the log evidence is expected to be too high, in nats, because chains end near where they began.
 
-    A chain begins at a live point, whose rank is as even as that of an independent draw. So chains that are too
-    short leave no trace in the insertion ranks alone, but end near where they began.
+    A point that dies on the contour has relatives nearby: points whose chains began at it, or where it did. They lie
+    near the contour too, and the chains that begin at them move inwards more than the other way. So fewer points die
+    in each e-fold of prior volume than should, and the volume left is overestimated. The effect falls as
+    ``1 / n_live``, grows with the compression, and in each direction with how long a chain remembers, which is
+    ``(1 - jump) / jump`` in chains. The factor is measured (docs/monitoring.md).
+
+    Parameters
+    ----------
+    jump
+        The mean over all chains. NaN if unknown, and zero if no chain moved: then nothing can be said.
+    n_dim, n_live
+        Parameters, and live points.
+    compression
+        By how many nats the prior volume was compressed.
     """
-    if len(ranks) < 4 or np.ptp(ranks) == 0 or np.ptp(start_ranks) == 0:
-        return 0.0, 1.0
-    correlation = float(spearmanr(ranks, start_ranks).statistic)
-    excess = np.arctanh(correlation) - np.arctanh(HARMLESS_CORRELATION)  # Fisher's z
-    return correlation, float(norm.sf(excess * np.sqrt(len(ranks) - 3)))
+    if not jump > 0.0:
+        return float("nan")
+    return max(0.0, EXCESS_OF_MEMORY * compression / n_live * n_dim * (1.0 - jump) / jump)
 
 
-def trust(points: Points, moves: np.ndarray, ranks: np.ndarray, start_ranks: np.ndarray, num_mcmc_steps: int) -> dict:
-    """The entries of ``samples_info`` that tell whether to trust a run; each array is ``(chains,)`` int."""
-    known = ranks >= 0
-    correlation, correlation_p_value = rank_correlation(ranks[known], start_ranks[known])
+def trust(
+    points: Points, n_dim: int, moves: np.ndarray, ranks: np.ndarray, jumps: np.ndarray, num_steps: int
+) -> dict:
+    """The entries of ``samples_info`` that tell whether to trust a run; each array is ``(chains,)``."""
+    jump = float(np.mean(jumps, dtype=np.float64))
+    compression = points.iterations * points.num_delete / points.n_live
     return {
-        "insertion_rank_p_value": insertion_rank_p_value(ranks[known], points.n_live, points.num_delete),
-        "rank_correlation": correlation,
-        "rank_correlation_p_value": correlation_p_value,
-        "unmoved_slices": float(1.0 - moves.sum() / max(1, len(moves) * num_mcmc_steps)),
+        "insertion_rank_p_value": insertion_rank_p_value(ranks[ranks >= 0], points.n_live, points.num_delete),
+        "jump": jump,
+        "log_evidence_excess": expected_excess(jump, n_dim, points.n_live, compression),
+        "unmoved_slices": float(1.0 - moves.sum() / max(1, len(moves) * num_steps)),
     }
 
 
@@ -217,11 +230,12 @@ def doubts_about_run(found: dict, n_dim: int, num_mcmc_steps: int) -> list[str]:
             f"{found['unmoved_slices']:.1%} of the slices found no point above the contour, so that new points are "
             "copies of others. Look for plateaus of the likelihood, and for noise in it."
         )
-    if found["rank_correlation_p_value"] < SUSPICIOUS_P_VALUE:
+    if found["log_evidence_excess"] > WORRYING_EXCESS * found["log_evidence_nested_error"]:
         doubts.append(
-            f"New points remember where their chains began (rank correlation {found['rank_correlation']:.2f}; up to "
-            f"{HARMLESS_CORRELATION} is harmless), so the evidence may be wrong by more than its error. Fit again "
-            f"with num_mcmc_steps={more_steps}."
+            f"Chains end too near where they began (their jump is {found['jump']:.2f} of an independent one's): "
+            f"nested sampling's log evidence is expected to be too high by {found['log_evidence_excess']:.1f}, and "
+            f"its error is {found['log_evidence_nested_error']:.1f}. Believe the second evidence if there is one, "
+            f"else fit again with num_mcmc_steps={more_steps} and more live points."
         )
     if found["insertion_rank_p_value"] < SUSPICIOUS_P_VALUE:
         doubts.append(

@@ -25,6 +25,7 @@ from blackjax.ns.adaptive import init as adaptive_init
 from blackjax.ns.base import NSInfo, StateWithLogLikelihood, init_state_strategy
 from blackjax.ns.nss import live_covariance_factor, sample_direction_from_covariance_factor
 from blackjax.types import ArrayTree
+from jax.flatten_util import ravel_pytree
 
 MAX_EXPANSIONS = 10
 MAX_SHRINKAGE = 100
@@ -95,15 +96,16 @@ class ChainInfo(NamedTuple):
 
 class UpdateInfo(NamedTuple):
     """
-    What the chains of an iteration did, each ``(num_delete,)`` int: the counts of ``ChainInfo``, then ranks.
+    What the chains of an iteration did, each ``(num_delete,)`` int but for the last: the counts of ``ChainInfo``, and
 
     Attributes
     ----------
     rank
         The insertion rank of the chain's last point: how many of the live points it joins have a lower log
         likelihood, from 0 to ``n_live - 1`` (Fowlie, Handley & Su 2020, MNRAS 497, 5256).
-    start_rank
-        How many of those that survived have a lower log likelihood than the chain's first point.
+    jump
+        ``(num_delete,)`` float: the squared distance from the chain's first point to its last, in the metric of the
+        live points' covariance, relative to that between independent points: 1 on average if the chain forgets.
     """
 
     evaluations: jax.Array
@@ -111,16 +113,22 @@ class UpdateInfo(NamedTuple):
     shrinks: jax.Array
     accepted: jax.Array
     rank: jax.Array
-    start_rank: jax.Array
+    jump: jax.Array
 
 
 class ChainRecord(NamedTuple):
-    """What is kept of each chain, int32: likelihood evaluations, slices that moved it, and ranks; -1 if unknown."""
+    """
+    What is kept of each chain: likelihood evaluations, slices that moved it, the insertion rank (int32; a rank of -1
+    is unknown), and the jump (float32; NaN if unknown).
+    """
 
     evaluations: jax.Array
     moves: jax.Array
     rank: jax.Array
-    start_rank: jax.Array
+    jump: jax.Array
+
+
+RECORD_TYPES = ChainRecord(jnp.int32, jnp.int32, jnp.int32, jnp.float32)
 
 
 class Chain(NamedTuple):
@@ -223,7 +231,7 @@ def nested_slice_sampler(
 
         capacity = max(1, BLOCK_POINTS // num_delete)
         empty = lambda live: jnp.zeros((capacity, num_delete, *live.shape[1:]), live.dtype)  # noqa: E731
-        records = ChainRecord(*(jnp.zeros((capacity, num_delete), jnp.int32) for _ in ChainRecord._fields))
+        records = jax.tree.map(lambda dtype: jnp.zeros((capacity, num_delete), dtype), RECORD_TYPES)
         block = NSInfo(jax.tree.map(empty, carry[0].particles), records)
         return jax.lax.while_loop(goes_on, body, (carry, block, jnp.asarray(0)))
 
@@ -285,8 +293,9 @@ def single_evaluation_update(new_particle: Callable, lanes: int) -> Callable:
             particles, info = _run_chains(tick, start, slices, lanes)
             births = jnp.full_like(particles.loglikelihood_birth, loglikelihood_0)
             # A stream of its own: the chains draw what they draw in blackjax.
-            ranks = _ranks(jax.random.fold_in(rng_key, 0), state.particles, loglikelihood_0, start, particles)
-            return particles._replace(loglikelihood_birth=births), UpdateInfo(*info, *ranks)
+            rank = _ranks(jax.random.fold_in(rng_key, 0), state.particles, loglikelihood_0, particles)
+            jump = _jumps(covariance_factor, start.position, particles.position)
+            return particles._replace(loglikelihood_birth=births), UpdateInfo(*info, rank, jump)
 
         return update
 
@@ -301,20 +310,22 @@ def _choose_survivors(rng_key, particles, loglikelihood_0, number):
     return _rows(particles, chosen)
 
 
-def _ranks(rng_key, live, loglikelihood_0, start, new):
-    """The ``rank`` and ``start_rank`` of ``UpdateInfo``; among equal log likelihoods they are drawn at random."""
+def _ranks(rng_key, live, loglikelihood_0, new):
+    """The ``rank`` of ``UpdateInfo``; among equal log likelihoods it is drawn at random."""
     survivors = jnp.where(live.loglikelihood > loglikelihood_0, live.loglikelihood, jnp.inf)
-
-    def rank_among_survivors(key, values):
-        below = (survivors < values[:, None]).sum(axis=1)
-        equal = (survivors == values[:, None]).sum(axis=1)
-        return below + (jax.random.uniform(key, values.shape) * (equal + 1)).astype(int)
-
-    start_key, new_key = jax.random.split(rng_key)
     values, index = new.loglikelihood, jnp.arange(len(new.loglikelihood))
+    below = (survivors < values[:, None]).sum(axis=1)
+    equal = (survivors == values[:, None]).sum(axis=1)
+    among_survivors = below + (jax.random.uniform(rng_key, values.shape) * (equal + 1)).astype(int)
     before = (values < values[:, None]) | ((values == values[:, None]) & (index < index[:, None]))
-    rank = rank_among_survivors(new_key, values) + before.sum(axis=1)
-    return rank, rank_among_survivors(start_key, start.loglikelihood)
+    return among_survivors + before.sum(axis=1)
+
+
+def _jumps(covariance_factor, start, end):
+    """The ``jump`` of ``UpdateInfo``; both positions have a leading axis of chains."""
+    moved = jax.vmap(lambda a, b: ravel_pytree(b)[0] - ravel_pytree(a)[0])(start, end)
+    whitened = jax.scipy.linalg.solve_triangular(covariance_factor, moved.T, lower=True)
+    return (whitened**2).mean(axis=0) / 2.0
 
 
 def _draw_slices(rng_key, positions, covariance_factor, num_mcmc_steps) -> Slice:
@@ -499,12 +510,12 @@ def without_diagnostics(dead: NSInfo) -> NSInfo:
     """
     info = dead.update_info
     if isinstance(info, UpdateInfo):
-        record = ChainRecord(info.evaluations, info.accepted, info.rank, info.start_rank)
+        record = ChainRecord(info.evaluations, info.accepted, info.rank, info.jump)
     else:
         evaluations = (info.num_expansions + info.num_shrink + 2).sum(axis=-1)
         unknown = np.full_like(evaluations, -1)
-        record = ChainRecord(evaluations, info.is_accepted.sum(axis=-1), unknown, unknown)
-    return NSInfo(dead.particles, jax.tree.map(lambda x: x.astype(np.int32), record))
+        record = ChainRecord(evaluations, info.is_accepted.sum(axis=-1), unknown, np.full(evaluations.shape, np.nan))
+    return NSInfo(dead.particles, jax.tree.map(lambda x, dtype: x.astype(dtype), record, RECORD_TYPES))
 
 
 def _strongly_typed(tree):

@@ -28,6 +28,8 @@ class Run(NamedTuple):
         The wall-clock time they took, over all sessions.
     fingerprint
         What makes the run the run it is.
+    draws
+        The importance draws for the second evidence, a list of ``importance.Batch``; empty until the run converged.
     pace
         Iterations per second since the run stood elsewhere.
     """
@@ -38,6 +40,7 @@ class Run(NamedTuple):
     iteration: int
     seconds: float
     fingerprint: dict
+    draws: list
     pace: float = 0.0
 
     def after(self, carry: tuple, block: Any, done: Any, seconds: float) -> Run:
@@ -60,14 +63,19 @@ class Run(NamedTuple):
 
     @property
     def evaluations(self) -> int:
-        """Likelihood evaluations, those of the initial points among them."""
-        return self._n_live + int(self.of_chains("evaluations").sum(dtype=np.int64))
+        """Likelihood evaluations of nested sampling, those of the initial points among them."""
+        return self.n_live + int(self.of_chains("evaluations").sum(dtype=np.int64))
 
     @property
     def points(self) -> Points:
         """All points, as the diagnostics take them."""
         log_likelihood, birth = self.of_points("loglikelihood"), self.of_points("loglikelihood_birth")
-        return Points(log_likelihood, birth, self._n_live, (len(birth) - self._n_live) // self.iteration)
+        return Points(log_likelihood, birth, self.n_live, (len(birth) - self.n_live) // self.iteration)
+
+    @property
+    def n_dim(self) -> int:
+        """The number of parameters."""
+        return self.state.particles.position.shape[1]
 
     def of_points(self, name: str) -> np.ndarray:
         """An attribute of all points: the dead ones in the order of their iterations, then the live ones."""
@@ -79,5 +87,6 @@ class Run(NamedTuple):
         return np.concatenate([getattr(block.update_info, name) for block in self.dead])
 
     @property
-    def _n_live(self) -> int:
+    def n_live(self) -> int:
+        """The number of live points."""
         return len(self.state.particles.loglikelihood)

@@ -22,9 +22,10 @@ def draw_run(
     points: Points,
     evaluations: np.ndarray,
     ranks: np.ndarray,
-    start_ranks: np.ndarray,
+    jumps: np.ndarray,
     termination: float,
     rng: np.random.Generator,
+    found: dict,
 ) -> None:
     """
     Draw the run so far.
@@ -35,12 +36,14 @@ def draw_run(
         The PNG file.
     points
         The dead and the live points.
-    evaluations, ranks, start_ranks
-        ``(iterations, num_delete)`` int: what the chains took, where their points were inserted, where they began.
+    evaluations, ranks, jumps
+        ``(iterations, num_delete)``: what the chains took, where their points were inserted, how far they went.
     termination
         The run ends when the evidence to come falls below it.
     rng
         Draws prior volumes.
+    found
+        What is known at the end: ``log_evidence_importance`` and ``log_evidence_excess``, as in ``samples_info``.
     """
     run = evolution(points, rng)
     figure = Figure(figsize=(11.0, 6.0))
@@ -50,11 +53,11 @@ def draw_run(
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
     _draw_points(axes[0, 0], points)
-    _draw_evidence(axes[0, 1], run)
+    _draw_evidence(axes[0, 1], run, found.get("log_evidence_importance"))
     _draw_criterion(axes[0, 2], run, termination, points)
     _draw_evaluations(axes[1, 0], evaluations)
     _draw_ranks(axes[1, 1], ranks[ranks >= 0], points.n_live)
-    _draw_memory(axes[1, 2], ranks[ranks >= 0], start_ranks[ranks >= 0], points)
+    _draw_jumps(axes[1, 2], jumps, found.get("log_evidence_excess"))
     ended = "converged" if run.remaining[-1] < termination else "still running"
     figure.suptitle(
         f"{points.iterations:,} iterations, {len(points.log_likelihood):,} points, {ended}; log evidence "
@@ -81,18 +84,24 @@ def _draw_points(ax, points: Points) -> None:
     ax.legend(frameon=False, markerscale=4, loc="lower right", fontsize=8)
 
 
-def _draw_evidence(ax, run) -> None:
+def _draw_evidence(ax, run, second: float | None) -> None:
     low, high = (run.log_evidence + sign * run.log_evidence_error for sign in (-1.0, 1.0))
     ax.fill_between(-run.log_volume, low, high, color=BLUE, alpha=0.3, lw=0.0)
     ax.plot(-run.log_volume, run.log_evidence, color=BLUE)
     last = run.log_evidence[-1]
     shown = run.log_evidence > last - EVIDENCE_SHOWN
     margin = 0.3 + 2.0 * run.log_evidence_error[-1]
+    inside = [last, *run.log_evidence[shown]]
+    title = "log evidence, dead and live"
+    if second is not None:
+        inside.append(second)
+        title += f"; second {second:.2f}"
+        ax.axhline(second, color=ORANGE, ls="--", lw=1.0)
     ax.set(
         xlabel="$-$log prior volume",
-        title="log evidence, dead and live",
+        title=title,
         xlim=(-run.log_volume[shown][0], None),
-        ylim=(min(last, run.log_evidence[shown].min()) - margin, max(last, run.log_evidence[shown].max()) + margin),
+        ylim=(min(inside) - margin, max(inside) + margin),
     )
 
 
@@ -137,20 +146,13 @@ def _draw_ranks(ax, ranks: np.ndarray, n_live: int) -> None:
     ax.set(xlabel="insertion rank / live points", title="insertion ranks", xlim=(0.0, 1.0), ylim=(0.0, 2.0))
 
 
-def _draw_memory(ax, ranks: np.ndarray, start_ranks: np.ndarray, points: Points) -> None:
-    """No trend if all is well: where a chain ends says nothing of where it began."""
-    bins = 10
-    start = np.clip((bins * start_ranks / (points.n_live - points.num_delete)).astype(int), 0, bins - 1)
-    number = np.bincount(start, minlength=bins)
-    mean = np.bincount(start, ranks / points.n_live, minlength=bins) / np.maximum(1, number)
-    filled = number > 0
-    error = np.sqrt(1.0 / 12.0 / number[filled])
-    centres = (np.arange(bins) + 0.5) / bins
-    ax.axhline(0.5, color=GREY, lw=1.0)
-    ax.errorbar(centres[filled], mean[filled], yerr=error, fmt="o", ms=3, color=BLUE)
-    ax.set(
-        xlabel="rank where a chain began",
-        title="mean rank where it ended",
-        xlim=(0.0, 1.0),
-        ylim=(0.2, 0.8),
-    )
+def _draw_jumps(ax, jumps: np.ndarray, excess: float | None) -> None:
+    """Near one if all is well: chains end as far from where they began as independent points would be."""
+    iterations = np.arange(1, len(jumps) + 1)
+    some = np.unique(np.linspace(0, len(jumps) - 1, MAX_MARKERS).astype(int))
+    ax.axhline(1.0, color=GREY, lw=1.0)
+    ax.plot(iterations[some], jumps.mean(axis=1)[some], ".", ms=3, color=BLUE)
+    title = "jump of the chains"
+    if excess is not None:
+        title += f"; log evidence {excess:.1f} too high"
+    ax.set(xlabel="iteration", title=title, ylim=(0.0, 1.3))

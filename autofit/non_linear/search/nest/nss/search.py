@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,18 +24,20 @@ from autofit.non_linear.search.seed import child_seed
 from autofit.text import text_util
 
 from . import checks, diagnostics
-from .posterior import posterior_from
+from .posterior import Posterior, posterior_from
 from .samples import NSSamples
 
 try:
     import jax
     import jax.numpy as jnp
 
-    from . import checkpoint, kernel
+    from . import checkpoint, kernel, second_evidence
     from .checkpoint import CheckpointError, DamagedCheckpointError, History, _load_checkpoint, _save_checkpoint
     from .fingerprint import differences, fingerprint_of
+    from .importance import ImportanceSampler, default_draws
     from .interrupt import Interruptions
     from .lock import FolderInUseError, only_process
+    from .prior_space import from_standard_normal, log_prior
     from .progress import Progress, Standing
     from .quick_update import QuickUpdates
     from .run import Run
@@ -82,7 +84,8 @@ class _NSSInternal:
     ``None`` in archives of the host's) are ``(n,)``; ``logZs`` holds the log
     evidence under each simulation of the prior volumes; ``evals`` counts likelihood evaluations; times are in
     seconds, over all sessions of the run. ``trust`` (ours alone too) holds those entries of ``samples_info`` that
-    tell whether to believe the rest.
+    tell whether to believe the rest, the second evidence among them. Where ``n_eff`` samples were asked for, the
+    points are the importance draws instead.
     """
 
     positions: np.ndarray
@@ -145,6 +148,12 @@ class NSS(NonLinearSearch):
         A database session, to which results go instead of to a folder.
     stalled_after
         Seconds without progress of the device after which a warning says so, ``None`` for never.
+    num_importance_draws
+        How many draws of a density that is fitted to the finished run are evaluated, at most, for a second,
+        independent evidence; 0 for none. ``None`` for 3% of the run's evaluations, at most 50,000.
+    n_eff
+        Go on drawing until the posterior has so many effective samples, which the result then holds. ``None`` for
+        the samples of nested sampling.
 
     Raises
     ------
@@ -193,6 +202,8 @@ class NSS(NonLinearSearch):
         silence: bool = False,
         session: sa.orm.Session | None = None,
         stalled_after: float | None = 600.0,
+        num_importance_draws: int | None = None,
+        n_eff: int | None = None,
         **kwargs,
     ):
         if not _HAS_NSS:
@@ -208,6 +219,7 @@ class NSS(NonLinearSearch):
         checks.check_interval("iterations_per_quick_update", iterations_per_quick_update)
         checks.check_interval("iterations_per_full_update", iterations_per_full_update)
         checks.check_seconds("stalled_after", stalled_after)
+        checks.check_importance(num_importance_draws, n_eff)
         checks.check_num_delete(num_delete, n_live)
         checks.check_termination(termination)
         checks.check_seed(seed)
@@ -232,6 +244,8 @@ class NSS(NonLinearSearch):
         self.termination = termination
         self.checkpoint_interval = checkpoint_interval
         self.stalled_after = stalled_after
+        self.num_importance_draws = num_importance_draws
+        self.n_eff = n_eff
         self._checkpoints_fail = False
         self._holds_folder = False
 
@@ -272,7 +286,7 @@ class NSS(NonLinearSearch):
         ):
             saved = self._saved_run(model)
             sampler = self._sampler(model, fitness)
-            evaluate = partial(interruptions.call, sampler.init, save=self._leave_without_checkpoint)
+            evaluate = partial(interruptions.call, sampler.init)
             run = self._start(evaluate, model) if saved is None else self._resume(saved, evaluate, model)
             started = time.perf_counter() - run.seconds
 
@@ -292,9 +306,25 @@ class NSS(NonLinearSearch):
                     self._update(run, model, analysis, fitness, quick_updates)
 
             self._checkpoint(run)
-            self._draw_the_end(run, analysis, quick_updates)
-        self.logger.info("NSS converged after %d iterations, %.1f s.", run.iteration, run.seconds)
-        return self._judged(self._internal_from(run)), fitness
+            self.logger.info("NSS converged after %d iterations, %.1f s.", run.iteration, run.seconds)
+            importance = self._importance_sampler(run, model)
+            run = self._with_draws(run, importance, model, evaluate, progress)
+            internal = self._internal_from(run, model, importance)
+            self._draw_the_end(run, analysis, quick_updates, internal.trust)
+        return self._judged(internal), fitness
+
+    def result_via_completed_fit(self, analysis, model):
+        """The result of the fit that ended in this folder; refused if ``analysis`` finds another likelihood there."""
+        try:
+            # The host compares the likelihood of the best point as soon as it has a fitness.
+            self.make_fitness(analysis=analysis, model=model, **self.execution_settings(analysis).fitness_overrides)
+        except exc.SearchException as error:
+            raise exc.SearchException(
+                f"The finished fit in {self.paths.output_path} is of other data, or of another likelihood. "
+                f"{' '.join(str(error).split())} Nothing was deleted. Restore what differs, or move that folder and "
+                "its .zip away to fit anew, or give this fit another name or unique_tag."
+            ) from error
+        return super().result_via_completed_fit(analysis=analysis, model=model)
 
     def fitness_overrides(self, analysis) -> dict:
         """The host's per-evaluation quick updates are off: ``_fit`` makes its own, between iterations."""
@@ -363,7 +393,7 @@ class NSS(NonLinearSearch):
         )
         for doubt in diagnostics.doubts_about_settings(model.prior_count, self.n_live, self.num_mcmc_steps):
             self.logger.warning(doubt)
-        state = evaluate(positions)
+        state = evaluate(positions, save=self._leave_without_checkpoint)
         invalid = np.count_nonzero(np.asarray(state.particles.loglikelihood) <= self.invalid_value)
         if 0 < invalid < self.n_live:
             self.logger.info(
@@ -378,7 +408,7 @@ class NSS(NonLinearSearch):
                 "NaN, infinite, above the magnitude ceiling or ruled out by an assertion on the model. Evaluate "
                 "the analysis's log_likelihood_function at a point you know, and check the priors."
             )
-        return Run(state, self._history(), run_key, 0, 0.0, fingerprint_of(self, model))
+        return Run(state, self._history(), run_key, 0, 0.0, fingerprint_of(self, model), self._draws({}))
 
     def _saved_run(self, model) -> Run | None:
         """The checkpointed run, ``None`` if there is none; refused if it is of other settings or another model."""
@@ -392,7 +422,7 @@ class NSS(NonLinearSearch):
             self._check_fingerprint(notes.get("fingerprint", {}), fingerprint)
         if not isinstance(dead, History):
             dead = self._history(map(kernel.without_diagnostics, dead))
-        return Run(state, dead, run_key, iteration, notes.get("seconds", 0.0), fingerprint)
+        return Run(state, dead, run_key, iteration, notes.get("seconds", 0.0), fingerprint, self._draws(notes))
 
     def _resume(self, saved: Run, evaluate, model) -> Run:
         with self._refusing_checkpoint():
@@ -444,7 +474,7 @@ class NSS(NonLinearSearch):
                 f"The checkpoint has live points of shape {position.shape} and type {position.dtype}; this fit needs "
                 f"{expected[0]} and {expected[1]}."
             )
-        now = jax.device_get(evaluate(position).particles)
+        now = jax.device_get(evaluate(position, save=self._leave_without_checkpoint).particles)
         tolerance = math.sqrt(np.finfo(position.dtype).eps)
         for name, meaning in (("loglikelihood", "log likelihood"), ("logdensity", "log prior")):
             before, after = (np.asarray(getattr(points, name)) for points in (state.particles, now))
@@ -459,6 +489,20 @@ class NSS(NonLinearSearch):
     def _history(self, dead=()) -> list:
         path = self._nss_checkpoint_path
         return list(dead) if path is None else History(checkpoint.history_path(path), dead)
+
+    def _draws(self, notes: dict) -> list:
+        """The importance draws of a checkpoint with these notes. Those that are damaged will be made again, alike."""
+        path = self._nss_checkpoint_path
+        if path is None:
+            return []
+        stored = notes.get("draws")
+        if stored is None or stored["wanted"] != self.num_importance_draws:
+            return History(checkpoint.draws_path(path))
+        try:
+            return History.load(checkpoint.draws_path(path), checkpoint.Extent(*stored["extent"]))
+        except (CheckpointError, OSError) as error:
+            self.logger.warning("%s The importance draws are made again.", error)
+            return History(checkpoint.draws_path(path))
 
     def _has_converged(self, state) -> bool:
         if kernel.evidence_is_lost(state):
@@ -484,6 +528,8 @@ class NSS(NonLinearSearch):
             return
         notes = {"seconds": run.seconds, "fingerprint": run.fingerprint}
         try:
+            if run.draws:
+                notes["draws"] = {"extent": tuple(run.draws.flush()), "wanted": self.num_importance_draws}
             _save_checkpoint(self._nss_checkpoint_path, run.state, run.dead, run.run_key, run.iteration, notes)
         except OSError as error:
             if not self._checkpoints_fail:
@@ -507,6 +553,32 @@ class NSS(NonLinearSearch):
 
     def _leave_without_checkpoint(self) -> None:
         self.logger.info("NSS stops before the first iteration of this session; the same script begins it again.")
+
+    def _importance_sampler(self, run: Run, model) -> ImportanceSampler | None:
+        """What draws for the second evidence of the converged run, ``None`` if none is wanted or none can be had."""
+        n_draws = default_draws(run.evaluations) if self.num_importance_draws is None else self.num_importance_draws
+        if n_draws == 0:
+            return None
+        try:
+            return second_evidence.importance_sampler(
+                model, run, self._posterior(run), n_draws, self.n_eff or 0, self.backend_seed
+            )
+        except ValueError as error:
+            self.logger.warning("There is no second evidence: %s.", error)
+            return None
+
+    def _with_draws(self, run: Run, importance: ImportanceSampler | None, model, evaluate, progress) -> Run:
+        """The run with as many importance draws as it takes."""
+        started, to_parameters = time.perf_counter() - run.seconds, from_standard_normal(model)
+        while importance is not None and not importance.finished:
+            positions = to_parameters(importance.next_positions())
+            evaluated = evaluate(positions, save=partial(self._checkpoint_and_leave, run))
+            importance.take(evaluated.particles.loglikelihood)
+            run = run._replace(seconds=time.perf_counter() - started)
+            if importance.finished or _is_due(len(run.draws), self.checkpoint_interval):
+                self._checkpoint(run)
+            progress.show_draws(run.seconds, importance)
+        return run
 
     def _quick_update_interval(self, analysis) -> float | None:
         """Iterations between quick updates, ``None`` if nothing of this fit is to be visualized."""
@@ -573,11 +645,9 @@ class NSS(NonLinearSearch):
             best_log_likelihood=float(points.log_likelihood.max()),
         )
 
-    def _run_plot(self, run: Run) -> partial:
+    def _run_plot(self, run: Run, found: dict | None = None) -> partial:
         """A call that draws the run as it stands now, from any thread and at any time."""
-        by_iteration = [
-            run.of_chains(name).reshape(-1, self.num_delete) for name in ("evaluations", "rank", "start_rank")
-        ]
+        by_iteration = [run.of_chains(name).reshape(-1, self.num_delete) for name in ("evaluations", "rank", "jump")]
         return partial(
             draw_run,
             Path(self.paths.image_path) / "nss_run.png",
@@ -585,31 +655,39 @@ class NSS(NonLinearSearch):
             *by_iteration,
             self.termination,
             np.random.default_rng(self.backend_seed),
+            found or {},
         )
 
-    def _draw_the_end(self, run: Run, analysis, quick_updates: QuickUpdates) -> None:
+    def _draw_the_end(self, run: Run, analysis, quick_updates: QuickUpdates, found: dict) -> None:
         if self._visualize_fit and analysis.should_visualize(paths=self.paths, during_analysis=False):
             with quick_updates.drawing:
-                quick_updates.guarded(lambda: self._run_plot(run)())
+                quick_updates.guarded(lambda: self._run_plot(run, found)())
 
     def _judged(self, internal: _NSSInternal) -> _NSSInternal:
-        """The finished run as it is, after what is wrong with it is said."""
-        for doubt in diagnostics.doubts_about_run(internal.trust, internal.positions.shape[1], self.num_mcmc_steps):
+        """The finished run as it is, after what is to be thought of it is said."""
+        n_dim = internal.positions.shape[1]
+        self.logger.info(second_evidence.verdict(internal.trust))
+        for doubt in diagnostics.doubts_about_run(internal.trust, n_dim, self.num_mcmc_steps):
             self.logger.warning(doubt)
+        if self.n_eff is not None and internal.ess < self.n_eff:
+            self.logger.warning(second_evidence.why_too_few(internal.trust, self.n_eff, internal.ess))
         return internal
 
-    def _internal_from(self, run: Run) -> _NSSInternal:
+    def _posterior(self, run: Run) -> Posterior:
         points = run.points
-        chains = [run.of_chains(name) for name in ("moves", "rank", "start_rank")]
-        posterior = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(self.backend_seed))
-        return _NSSInternal(
+        return posterior_from(points.log_likelihood, points.birth, np.random.default_rng(self.backend_seed))
+
+    def _internal_from(self, run: Run, model=None, importance: ImportanceSampler | None = None) -> _NSSInternal:
+        points, posterior = run.points, self._posterior(run)
+        second = None if importance is None else importance.evidence(posterior.effective_sample_size)
+        internal = _NSSInternal(
             positions=run.of_points("position"),
             loglikelihoods=points.log_likelihood,
             log_weights=posterior.log_weights,
             logZs=posterior.log_evidences,
             wall_time=run.seconds,
             sampling_time=run.seconds,
-            evals=run.evaluations,
+            evals=run.evaluations + sum(len(batch.positions) for batch in run.draws),
             ess=int(posterior.effective_sample_size),
             n_live=self.n_live,
             num_mcmc_steps=self.num_mcmc_steps,
@@ -620,8 +698,29 @@ class NSS(NonLinearSearch):
             trust={
                 "converged": bool(kernel.has_converged(run.state, self.termination)),
                 "log_evidence_remaining": run.remaining,
-                **diagnostics.trust(points, *chains, self.num_mcmc_steps),
+                **diagnostics.trust(
+                    points, run.n_dim, *map(run.of_chains, ("moves", "rank", "jump")), self.num_mcmc_steps
+                ),
+                **second_evidence.entries(
+                    float(posterior.log_evidences.mean()), float(posterior.log_evidences.std()), second
+                ),
             },
+        )
+        if self.n_eff is None or second is None or second.unusable or second.n_eff < self.n_eff:
+            return internal
+        return self._of_draws(internal, model, importance)
+
+    def _of_draws(self, internal: _NSSInternal, model, importance: ImportanceSampler) -> _NSSInternal:
+        """The finished run with the importance draws for its samples."""
+        draws, log_likelihood, log_weights = importance.last_draws()
+        positions = from_standard_normal(model)(draws)
+        return replace(
+            internal,
+            positions=positions,
+            loglikelihoods=log_likelihood,
+            log_weights=log_weights - np.log(len(log_weights)),
+            ess=int(importance.n_eff),
+            log_priors=log_prior(model, positions),
         )
 
     def samples_info_from(self, search_internal: _NSSInternal | None = None) -> dict:

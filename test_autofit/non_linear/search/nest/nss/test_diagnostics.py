@@ -38,7 +38,7 @@ def runs(problem, n_live, num_delete, num_mcmc_steps, seeds):
         start_key, key = jax.random.split(jax.random.PRNGKey(seed))
         shape = n_live, len(problem.priors)
         state = sampler.init(jax.random.uniform(start_key, shape, minval=-half_width, maxval=half_width))
-        run = Run(state, [], key, 0, 0.0, {})
+        run = Run(state, [], key, 0, 0.0, {}, [])
         while not kernel.has_converged(run.state, TERMINATION):
             run = run.after(*sampler.advance((run.state, run.run_key), 10_000), time.perf_counter())
         yield run
@@ -70,18 +70,63 @@ def test_uneven_ranks_are_found():
     assert diagnostics.insertion_rank_p_value(ranks, 100, 50) < 1e-6
 
 
-@pytest.mark.parametrize(("num_mcmc_steps", "suspected"), [(20, 0), (2, 5)])
+def trust_in(run, num_mcmc_steps):
+    points = run.points
+    evidences = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(1)).log_evidences
+    chains = [run.of_chains(name) for name in ("moves", "rank", "jump")]
+    return {
+        "log_evidence_nested": evidences.mean(),
+        "log_evidence_nested_error": evidences.std(),
+        **diagnostics.trust(points, run.n_dim, *chains, num_mcmc_steps),
+    }
+
+
+@pytest.mark.parametrize(("num_mcmc_steps", "suspected"), [(20, 0), (5, 5), (2, 5)])
 def test_chains_that_are_too_short_are_found_and_good_ones_are_not(num_mcmc_steps, suspected):
     doubts = [
-        diagnostics.doubts_about_run(
-            diagnostics.trust(run.points, *map(run.of_chains, ("moves", "rank", "start_rank")), num_mcmc_steps),
-            10,
-            num_mcmc_steps,
-        )
+        diagnostics.doubts_about_run(trust_in(run, num_mcmc_steps), 10, num_mcmc_steps)
         for run in runs(correlated(), 400, 50, num_mcmc_steps, range(5))
     ]
     assert len([found for found in doubts if found]) == suspected
     assert all("num_mcmc_steps=20" in text for found in doubts for text in found)
+
+
+@pytest.mark.parametrize(("n_live", "num_mcmc_steps"), [(100, 5), (400, 5), (400, 2), (1600, 2)])
+def test_the_excess_of_the_evidence_is_foreseen(n_live, num_mcmc_steps):
+    """Within a third, over ten seeds, of an excess of 0.4 to 2 nats; more live points make it less."""
+    found = [
+        trust_in(run, num_mcmc_steps) for run in runs(correlated(), n_live, n_live // 8, num_mcmc_steps, range(10))
+    ]
+    truth = 0.5 * np.linalg.slogdet(2.0 * np.pi * (0.95 + 0.05 * np.eye(10)))[1] - 10.0 * np.log(20.0)
+    excess = np.mean([entry["log_evidence_nested"] for entry in found]) - truth
+    assert excess > 0.3
+    assert np.mean([entry["log_evidence_excess"] for entry in found]) == pytest.approx(excess, rel=0.35, abs=0.15)
+
+
+def test_an_unknown_jump_and_a_perfect_one_foresee_nothing():
+    assert np.isnan(diagnostics.expected_excess(float("nan"), 10, 100, 30.0))
+    assert np.isnan(diagnostics.expected_excess(0.0, 10, 100, 30.0))
+    assert diagnostics.expected_excess(1.02, 10, 100, 30.0) == 0.0
+
+
+def test_jumps_are_those_of_the_recorded_points():
+    """Of one chain at a time, from where it began to where it ended, in the metric of all live points."""
+    (run,) = runs(gaussian_in_a_box(2), 50, 1, 1, [1])
+    jumps = run.of_chains("jump")
+    assert jumps.dtype == np.float32
+    positions, births = run.of_points("position"), run.of_points("loglikelihood_birth")
+    dead = positions[: run.iteration]
+    order = run.points.order_of_birth
+    for iteration in (0, 7, run.iteration - 1):
+        alive = order[: 50 + iteration][order[: 50 + iteration] >= iteration]
+        live = positions[alive]
+        assert len(live) == 50
+        new = positions[order[50 + iteration]]
+        inverse = np.linalg.inv(np.cov(live.T, ddof=0))
+        distances = np.einsum("ij,jk,ik->i", new - live, inverse, new - live) / 4.0
+        survivors = [i for i, index in enumerate(alive) if index != iteration]
+        assert np.min(np.abs(distances[survivors] - jumps[iteration])) < 1e-3 * max(1.0, jumps[iteration])
+    assert len(dead) == len(births) - 50
 
 
 def test_the_evolution_ends_where_the_run_and_its_posterior_do():
@@ -149,5 +194,6 @@ def test_what_tells_of_trust_is_among_the_samples_info():
     assert info["converged"] is True
     assert info["log_evidence_remaining"] < -3.0
     assert 0.01 < info["insertion_rank_p_value"] <= 1.0
-    assert abs(info["rank_correlation"]) < 0.1
+    assert 0.3 < info["jump"] < 1.2
+    assert 0.0 <= info["log_evidence_excess"] < 0.1
     assert info["unmoved_slices"] == 0.0

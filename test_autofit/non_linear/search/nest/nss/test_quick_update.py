@@ -132,10 +132,10 @@ def test_a_failing_full_update_is_logged_and_the_fit_goes_on(problem, monkeypatc
 
 
 def test_too_little_memory_for_what_is_shown_does_not_stop_the_fit(problem, monkeypatch, caplog):
-    def internal_from(search, run):
+    def internal_from(search, run, *arguments):
         if run.remaining >= search.termination:
             raise MemoryError("for the results")
-        return real(search, run)
+        return real(search, run, *arguments)
 
     def run_plot(*_):
         raise MemoryError("for the picture")

@@ -55,6 +55,8 @@ def test_signature():
         silence=False,
         session=None,
         stalled_after=600.0,
+        num_importance_draws=None,
+        n_eff=None,
     )
 
 

@@ -1,0 +1,94 @@
+"""A second opinion on a finished run's evidence: what it is asked of, and what is said of it."""
+
+from typing import Any
+
+import numpy as np
+
+from .importance import ImportanceSampler, RunPoints, SecondEvidence
+from .posterior import Posterior
+from .prior_space import to_standard_normal
+from .run import Run
+
+# Points whose log posterior weight is this far below the largest are of no use to a density.
+NEGLIGIBLE = 30.0
+
+
+def importance_sampler(
+    model: Any, run: Run, posterior: Posterior, n_draws: int, n_eff: int, seed: int
+) -> ImportanceSampler:
+    """
+    An importance sampler that begins with the posterior of ``run``, and adds its batches to ``run.draws``.
+
+    Raises
+    ------
+    ValueError
+        If a prior of ``model`` cannot be inverted; the message names it.
+    """
+    counts = posterior.log_weights > posterior.log_weights.max() - NEGLIGIBLE
+    points = RunPoints(
+        to_standard_normal(model, run.of_points("position")[counts]),
+        run.of_points("loglikelihood")[counts],
+        posterior.log_weights[counts],
+    )
+    return ImportanceSampler(points, n_draws, n_eff, run.n_live, seed, run.draws)
+
+
+def entries(log_evidence: float, log_evidence_error: float, second: SecondEvidence | None) -> dict[str, Any]:
+    """
+    The entries of ``samples_info`` that compare nested sampling's evidence with the second.
+
+    ``log_evidence`` is the second where it may be used: it does not rest on the prior volumes, and its error is
+    smaller. What cannot be used is ``None``, never a number.
+    """
+    usable = second is not None and not second.unusable
+    found = {
+        "log_evidence": log_evidence,
+        "log_evidence_error": log_evidence_error,
+        "log_evidence_nested": log_evidence,
+        "log_evidence_nested_error": log_evidence_error,
+        "log_evidence_importance": None,
+        "log_evidence_importance_error": None,
+        "log_evidence_bridge": None,
+        "log_evidence_distance": None,
+        "importance_draws": 0 if second is None else second.draws,
+        "importance_n_eff": None if second is None else second.n_eff,
+        "importance_pareto_k": None if second is None else second.pareto_k,
+        "importance_unusable": second.unusable if second else "no draws were made",
+    }
+    if usable:
+        distance = (log_evidence - second.log_evidence) / np.hypot(log_evidence_error, second.error)
+        found |= {
+            "log_evidence": second.log_evidence,
+            "log_evidence_error": second.error,
+            "log_evidence_importance": second.log_evidence,
+            "log_evidence_importance_error": second.error,
+            "log_evidence_bridge": second.bridge,
+            "log_evidence_distance": float(distance),
+        }
+    return found
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """Both evidences of ``entries``, how far they are apart, and which to believe and why, for the log."""
+    value, error = found["log_evidence_nested"], found["log_evidence_nested_error"]
+    nested = f"Log evidence by nested sampling {value:.2f} ± {error:.2f}"
+    if found["importance_unusable"]:
+        return f"{nested}; there is no second opinion: {found['importance_unusable']}."
+    return (
+        f"{nested}, by importance sampling {found['log_evidence_importance']:.2f} ± "
+        f"{found['log_evidence_importance_error']:.2f} ({found['importance_draws']:,} draws), "
+        f"{abs(found['log_evidence_distance']):.1f} errors apart. Believe the second, which log_evidence is: it "
+        f"needs no prior volumes, and its checks passed ({found['importance_n_eff']:,.0f} effective draws, Pareto k "
+        f"{found['importance_pareto_k']:.2f}, bridge sampling {found['log_evidence_bridge']:.2f})."
+    )
+
+
+def why_too_few(found: dict[str, Any], n_eff: int, run_effective: int) -> str:
+    """Why the effective samples asked for were not reached, for the log."""
+    why = found["importance_unusable"]
+    if not why:
+        why = f"{found['importance_draws']:,} draws are worth {found['importance_n_eff']:,.0f}"
+    return (
+        f"n_eff={n_eff:,} was not reached: {why}. The result holds nested sampling's samples, {run_effective:,} "
+        "effective ones. Fit again with more live points, whose density is better known."
+    )

@@ -1,0 +1,116 @@
+"""Whole runs of the benchmark problems, kept in files for the studies of what can be told from a finished run.
+
+    python docs/benchmarks/recorded_runs.py FOLDER --problems sersic mge --seeds 4
+    python docs/benchmarks/recorded_runs.py FOLDER --seeds 60
+
+Writes FOLDER/PROBLEM-SEED.npz for each seed that is not there yet: all points of the run, dead and then live, and
+what is recorded of each chain. A lens takes some ten minutes a seed on one core, the cheap problems seconds.
+"""
+
+import argparse
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import problems  # first: it switches float64 on
+
+# isort: split
+import jax
+import numpy as np
+from autofit.non_linear.search.nest.nss import kernel
+from autofit.non_linear.search.nest.nss.run import Run
+
+TERMINATION = -3.0
+LENSES = ("sersic", "mge")
+
+
+class Setting(NamedTuple):
+    """A problem and how it is fitted."""
+
+    problem: Callable[[], problems.Problem]
+    n_live: int
+    num_delete: int
+    num_mcmc_steps: int
+
+
+SETTINGS = {
+    "gaussian-3": Setting(lambda: problems.correlated_gaussian(3), 200, 50, 6),
+    "gaussian-10": Setting(problems.correlated_gaussian, 400, 50, 20),
+    "gaussian-10-half": Setting(problems.correlated_gaussian, 400, 50, 10),
+    "gaussian-10-quarter": Setting(problems.correlated_gaussian, 400, 50, 5),
+    "gaussian-10-tenth": Setting(problems.correlated_gaussian, 400, 50, 2),
+    "gaussian-10-tenth-small": Setting(problems.correlated_gaussian, 100, 12, 2),
+    "gaussian-10-tenth-large": Setting(problems.correlated_gaussian, 1600, 200, 2),
+    "gaussian-30": Setting(lambda: problems.correlated_gaussian(30), 600, 100, 60),
+    "gaussian-30-quarter": Setting(lambda: problems.correlated_gaussian(30), 600, 100, 15),
+    "profile": Setting(lambda: problems.profile(2, 100), 200, 50, 12),
+    "profile-quarter": Setting(lambda: problems.profile(2, 100), 200, 50, 3),
+    "modes": Setting(problems.two_modes, 400, 50, 10),
+    "modes-twice": Setting(problems.two_modes, 400, 50, 20),
+    "modes-fifth": Setting(problems.two_modes, 400, 50, 2),
+    "shells": Setting(problems.gaussian_shells, 400, 50, 20),
+    "shells-tenth": Setting(problems.gaussian_shells, 400, 50, 2),
+    "rosenbrock": Setting(problems.rosenbrock, 400, 50, 20),
+    "rosenbrock-tenth": Setting(problems.rosenbrock, 400, 50, 2),
+    "funnel": Setting(problems.funnel, 400, 50, 20),
+    "funnel-tenth": Setting(problems.funnel, 400, 50, 2),
+    "sersic": Setting(problems.small_lens, 210, 50, 42),
+    "mge": Setting(lambda: problems.small_lens("mge"), 150, 50, 30),
+}
+
+
+def record(folder: Path, name: str, seeds: int) -> None:
+    """Run the problem with so many seeds, and keep what there is to know of each run."""
+    setting = SETTINGS[name]
+    problem = setting.problem()
+    log_prior, log_likelihood, _ = problem.functions()
+    log_likelihood = jax.jit(log_likelihood, inline=True)
+    chunk_size = kernel.best_chunk_size(log_likelihood, problem.model.prior_count)
+    sampler = kernel.nested_slice_sampler(
+        log_prior, log_likelihood, setting.num_delete, setting.num_mcmc_steps, TERMINATION, chunk_size
+    )
+    for seed in range(seeds):
+        path = folder / f"{name}-{seed}.npz"
+        if not path.exists():
+            run = whole_run(sampler, problem.draw(setting.n_live, seed), seed)
+            np.savez(path, n_live=setting.n_live, num_delete=setting.num_delete, **arrays_of(run))
+            print(
+                f"{path}: {run.iteration} iterations, {run.evaluations:,} evaluations, {run.seconds:.0f} s",
+                flush=True,
+            )
+
+
+def whole_run(sampler: kernel.NestedSliceSampler, positions: jax.Array, seed: int) -> Run:
+    """A run from its first points, ``(n_live, n_dim)``, to its end."""
+    started = time.perf_counter()
+    run = Run(sampler.init(positions), [], jax.random.PRNGKey(seed), 0, 0.0, {}, [])
+    while not kernel.has_converged(run.state, TERMINATION):
+        run = run.after(*sampler.advance((run.state, run.run_key), 10_000), time.perf_counter() - started)
+    return run
+
+
+def arrays_of(run: Run) -> dict[str, np.ndarray]:
+    """All points, dead and then live, each ``(n, ...)``, and the records of all chains, each ``(chains,)``."""
+    points = {
+        name: run.of_points(name) for name in ("position", "loglikelihood", "loglikelihood_birth", "logdensity")
+    }
+    return points | {name: run.of_chains(name) for name in kernel.ChainRecord._fields}
+
+
+def main() -> None:
+    logging.disable(logging.INFO)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    cheap = [name for name in SETTINGS if name not in LENSES]
+    parser.add_argument("--problems", choices=SETTINGS, nargs="+", default=cheap, help="all but the lenses")
+    parser.add_argument("--seeds", type=int, default=1, help="how many, from 0")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(exist_ok=True, parents=True)
+    for name in arguments.problems:
+        record(arguments.folder, name, arguments.seeds)
+
+
+if __name__ == "__main__":
+    main()
