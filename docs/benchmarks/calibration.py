@@ -52,7 +52,7 @@ class Judged(NamedTuple):
     log_evidence: float
     error: float
     trust: dict
-    second: SecondEvidence
+    second: SecondEvidence | None
     seconds: float
 
     @property
@@ -64,12 +64,15 @@ class Judged(NamedTuple):
         return self.trust["insertion_rank_p_value"] < diagnostics.SUSPICIOUS_P_VALUE
 
 
-def judged_run(run: dict, problem: problems.Problem, log_likelihoods: Callable, num_steps: int) -> Judged:
+def judged_run(run: dict, problem: problems.Problem, log_likelihoods: Callable | None, num_steps: int) -> Judged:
     log_likelihood, birth = run["loglikelihood"], run["loglikelihood_birth"]
     n_live, num_delete = int(run["n_live"]), int(run["num_delete"])
     points = diagnostics.Points(log_likelihood, birth, n_live, num_delete)
     posterior = posterior_from(log_likelihood, birth, np.random.default_rng(0))
     trust = diagnostics.trust(points, run["position"].shape[1], run["moves"], run["rank"], run["jump"], num_steps)
+    log_evidence, error = posterior.log_evidences.mean(), posterior.log_evidences.std()
+    if log_likelihoods is None:
+        return Judged(log_evidence, error, trust, None, 0.0)
     started = time.perf_counter()
     importance = importance_sampler(run, problem, posterior)
     transform = from_standard_normal(problem.model)
@@ -77,7 +80,7 @@ def judged_run(run: dict, problem: problems.Problem, log_likelihoods: Callable, 
         importance.take(log_likelihoods(transform(importance.next_positions())))
     second = importance.evidence(posterior.effective_sample_size)
     seconds = time.perf_counter() - started
-    return Judged(posterior.log_evidences.mean(), posterior.log_evidences.std(), trust, second, seconds)
+    return Judged(log_evidence, error, trust, second, seconds)
 
 
 def importance_sampler(run: dict, problem: problems.Problem, posterior, n_eff: int = 0, seed: int = 0):
@@ -99,23 +102,28 @@ def log_likelihoods_of(problem: problems.Problem) -> Callable:
     return jax.jit(lambda positions: jax.lax.map(log_likelihood, positions, batch_size=chunk_size or 1000))
 
 
-def judged_runs(folder: Path, name: str) -> tuple[list[Judged], float | None]:
-    """The recorded runs of a problem, and the problem's log evidence if it is known."""
+def judged_runs(folder: Path, name: str, drawn: int) -> tuple[list[Judged], float | None]:
+    """The recorded runs of a problem, so many with a second evidence, and the problem's log evidence if it is known."""
     setting = recorded_runs.SETTINGS[name]
     problem = setting.problem()
     log_likelihoods = log_likelihoods_of(problem)
-    paths = sorted(folder.glob(f"{name}-[0-9]*.npz"))
+    number = len([path for path in folder.glob(f"{name}-*.npz") if path.stem.rsplit("-", 1)[0] == name])
     runs = [
-        judged_run(dict(np.load(path)), problem, log_likelihoods, setting.num_mcmc_steps)
-        for path in paths
-        if path.stem.rsplit("-", 1)[0] == name
+        judged_run(
+            dict(np.load(folder / f"{name}-{seed}.npz")),
+            problem,
+            log_likelihoods if seed < drawn else None,
+            setting.num_mcmc_steps,
+        )
+        for seed in range(number)
     ]
     return runs, problem.log_evidence
 
 
 def rows_of(name: str, runs: list[Judged], truth: float | None) -> tuple[str, str]:
     """A row of the table of nested sampling, and one of that of the second evidence."""
-    usable = [run for run in runs if not run.second.unusable]
+    drawn = [run for run in runs if run.second is not None]
+    usable = [run for run in drawn if not run.second.unusable]
     mark = ""
     if truth is None:
         weights = [run.second.error**-2.0 for run in usable]
@@ -130,12 +138,12 @@ def rows_of(name: str, runs: list[Judged], truth: float | None) -> tuple[str, st
         f"| {np.mean([run.warned for run in runs]):.0%} | {np.mean([run.uneven for run in runs]):.0%} |"
     )
     if not usable:
-        return first, f"| {name}{mark} | 0 of {len(runs)} |" + " |" * 8
+        return first, f"| {name}{mark} | 0 of {len(drawn)} |" + " |" * 8
     off = np.array([run.second.log_evidence - truth for run in usable])
     z = off / [run.second.error for run in usable]
     draws, n_eff = (np.mean([getattr(run.second, key) for run in usable]) for key in ("draws", "n_eff"))
     second = (
-        f"| {name}{mark} | {len(usable)} of {len(runs)} | {mean_of(off, 3)} "
+        f"| {name}{mark} | {len(usable)} of {len(drawn)} | {mean_of(off, 3)} "
         f"| {np.abs(off).max():.3f} | {z.mean():+.2f} | {z.std(ddof=1):.2f} | {np.abs(z).max():.1f} | {draws:,.0f} "
         f"| {n_eff:,.0f} | {np.median([run.seconds for run in usable]):.1f} s |"
     )
@@ -183,18 +191,20 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of recorded_runs.py")
+    parser.add_argument("--problems", choices=recorded_runs.SETTINGS, nargs="+", default=list(recorded_runs.SETTINGS))
+    parser.add_argument("--drawn", type=int, default=60, help="how many seeds get a second evidence")
     parser.add_argument("--perfect", action="store_true", help="show what averaging the weights is worth instead")
     arguments = parser.parse_args()
     if arguments.perfect:
         return print_perfect_runs()
-    names = [name for name in recorded_runs.SETTINGS if (arguments.folder / f"{name}-0.npz").exists()]
+    names = [name for name in arguments.problems if (arguments.folder / f"{name}-0.npz").exists()]
     tables = []
     print(
         "| nested sampling | n_live | steps | seeds | minus the truth | in errors, mean | standard deviation ", end=""
     )
     print("| jump | expected excess | warned | uneven |\n|---|" + "---:|" * 10)
     for name in names:
-        first, second = rows_of(name, *judged_runs(arguments.folder, name))
+        first, second = rows_of(name, *judged_runs(arguments.folder, name, arguments.drawn))
         print(first, flush=True)
         tables.append(second)
     print(

@@ -12,6 +12,8 @@ DEGREES_OF_FREEDOM = 10.0
 # How many points a fit sees.
 FITTED_POINTS = 10_000
 MAX_COMPONENTS = 32
+# Of expectation maximization, after which a mixture of many changes little.
+MAX_ITERATIONS = 30
 # By how many nats a point more components must describe unseen points better to be worth their time.
 WORTHWHILE = 0.01
 # The share of one component as wide as all points together, which bounds the weights where the others leave gaps.
@@ -116,7 +118,11 @@ def _fit(points: np.ndarray, weights: np.ndarray, n_components: int, rng: np.ran
     drawn = points[rng.choice(len(points), FITTED_POINTS, p=weights / weights.sum())]
     spread = _scale(drawn.std(axis=0))
     gaussians = GaussianMixture(
-        n_components, reg_covar=LEAST_VARIANCE, init_params="k-means++", random_state=int(rng.integers(2**31))
+        n_components,
+        reg_covar=LEAST_VARIANCE,
+        init_params="k-means++",
+        max_iter=MAX_ITERATIONS,
+        random_state=int(rng.integers(2**31)),
     ).fit(drawn / spread)
     factors = np.linalg.cholesky(gaussians.covariances_) * spread[:, None]
     return Mixture(gaussians.weights_ / gaussians.weights_.sum(), gaussians.means_ * spread, factors)

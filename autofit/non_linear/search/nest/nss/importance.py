@@ -168,7 +168,7 @@ class ImportanceSampler:
         self._begins = self._density is None or self._fits_again
         if self._begins:
             before = 1 if self._density is None else len(self._density.weights)
-            self._density = fitted_mixture(*self._known_points(), rng, at_least=before // 2)
+            self._density = fitted_mixture(*self.weighted_points(), rng, at_least=before // 2)
         self._next = self._density.draw(self._batch_size, rng)
         return self._next
 
@@ -228,7 +228,7 @@ class ImportanceSampler:
         share = ADAPTING_SHARE * self.n_draws / ADAPTING_ROUNDS if adapting else 2.0 * before
         return in_round >= share and self.n_eff < GOOD_EFFICIENCY * in_round
 
-    def _known_points(self) -> tuple[np.ndarray, np.ndarray]:
+    def weighted_points(self) -> tuple[np.ndarray, np.ndarray]:
         """Points of the posterior with weights: the draws so far, and those of the run where they are too few."""
         run_weights = _scaled(self._run.log_weights)
         run_weights *= effective_number(run_weights) / run_weights.sum()
