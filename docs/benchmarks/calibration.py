@@ -64,17 +64,19 @@ class Judged(NamedTuple):
         return self.trust["insertion_rank_p_value"] < diagnostics.SUSPICIOUS_P_VALUE
 
 
-def judged_run(run: dict, problem: problems.Problem, log_likelihoods: Callable | None, num_steps: int) -> Judged:
+def judged_run(
+    run: dict, problem: problems.Problem, log_likelihoods: Callable | None, num_steps: int, seed: int
+) -> Judged:
     log_likelihood, birth = run["loglikelihood"], run["loglikelihood_birth"]
     n_live, num_delete = int(run["n_live"]), int(run["num_delete"])
     points = diagnostics.Points(log_likelihood, birth, n_live, num_delete)
-    posterior = posterior_from(log_likelihood, birth, np.random.default_rng(0))
+    posterior = posterior_from(log_likelihood, birth, np.random.default_rng(seed))
     trust = diagnostics.trust(points, run["position"].shape[1], run["moves"], run["rank"], run["jump"], num_steps)
     log_evidence, error = posterior.log_evidences.mean(), posterior.log_evidences.std()
     if log_likelihoods is None:
         return Judged(log_evidence, error, trust, None, 0.0)
     started = time.perf_counter()
-    importance = importance_sampler(run, problem, posterior)
+    importance = importance_sampler(run, problem, posterior, seed=seed)
     transform = from_standard_normal(problem.model)
     while not importance.finished:
         importance.take(log_likelihoods(transform(importance.next_positions())))
@@ -103,7 +105,7 @@ def log_likelihoods_of(problem: problems.Problem) -> Callable:
 
 
 def judged_runs(folder: Path, name: str, drawn: int) -> tuple[list[Judged], float | None]:
-    """The recorded runs of a problem, so many with a second evidence, and the problem's log evidence if it is known."""
+    """The recorded runs of a problem, so many with a second evidence, and its log evidence if it is known."""
     setting = recorded_runs.SETTINGS[name]
     problem = setting.problem()
     log_likelihoods = log_likelihoods_of(problem)
@@ -114,6 +116,7 @@ def judged_runs(folder: Path, name: str, drawn: int) -> tuple[list[Judged], floa
             problem,
             log_likelihoods if seed < drawn else None,
             setting.num_mcmc_steps,
+            seed,
         )
         for seed in range(number)
     ]

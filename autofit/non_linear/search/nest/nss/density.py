@@ -1,10 +1,12 @@
 """A normalised density fitted to weighted points: a mixture of Student's t. Knows arrays, not models or evidences."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 # Tails heavier than a Gaussian's keep importance weights small, and cost few draws.
@@ -123,7 +125,10 @@ def _fit(points: np.ndarray, weights: np.ndarray, n_components: int, rng: np.ran
         init_params="k-means++",
         max_iter=MAX_ITERATIONS,
         random_state=int(rng.integers(2**31)),
-    ).fit(drawn / spread)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture is judged by what it is worth
+        gaussians.fit(drawn / spread)
     factors = np.linalg.cholesky(gaussians.covariances_) * spread[:, None]
     return Mixture(gaussians.weights_ / gaussians.weights_.sum(), gaussians.means_ * spread, factors)
 

@@ -95,7 +95,7 @@ def _draw_evidence(ax, run, second: float | None) -> None:
     title = "log evidence, dead and live"
     if second is not None:
         inside.append(second)
-        title += f"; second {second:.2f}"
+        title = f"log evidence; the second {second:.2f}"
         ax.axhline(second, color=ORANGE, ls="--", lw=1.0)
     ax.set(
         xlabel="$-$log prior volume",
@@ -154,5 +154,5 @@ def _draw_jumps(ax, jumps: np.ndarray, excess: float | None) -> None:
     ax.plot(iterations[some], jumps.mean(axis=1)[some], ".", ms=3, color=BLUE)
     title = "jump of the chains"
     if excess is not None:
-        title += f"; log evidence {excess:.1f} too high"
+        title += f": evidence {excess:+.1f}"
     ax.set(xlabel="iteration", title=title, ylim=(0.0, 1.3))
