@@ -26,7 +26,7 @@ def fingerprint_of(search: Any, model: Any) -> dict[str, Any]:
         ],
         "model": str(Identifier(model)),
         "precision": str(jnp.result_type(float)),
-        "versions": {name: version(name) for name in ("autofit", "blackjax", "jax")},
+        "versions": {name: version(name) for name in ("autofit", "blackjax", "jax", "scikit-learn")},
         "device": f"{device.platform}, {device.device_kind}",
     }
 

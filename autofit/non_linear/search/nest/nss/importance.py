@@ -24,7 +24,7 @@ SMALL_ERROR = 0.01
 MAX_DRAWS_PER_EFFECTIVE = 100
 # Above this the weights may have no variance (Vehtari et al. 2024, JMLR 25, 72).
 MAX_PARETO_K = 0.7
-MIN_EFFECTIVE = 100.0
+MIN_EFFECTIVE = 200.0
 # In standard errors, by how much two estimates of one number may differ.
 MAX_DIFFERENCE = 4.0
 # What an evidence by bridge sampling owes to the run's own posterior may be off by as much, in nats.
@@ -77,7 +77,8 @@ class SecondEvidence(NamedTuple):
     Attributes
     ----------
     log_evidence, error
-        By importance sampling; the error is a standard deviation.
+        By importance sampling; the error is the standard error and the distance to ``bridge``, in quadrature, since
+        weights do not tell of what no draw reached.
     bridge, bridge_error
         By bridge sampling between the draws and the run's points (Meng & Wong 1996, Statistica Sinica 6, 831).
     draws
@@ -110,7 +111,7 @@ class ImportanceSampler:
     Parameters
     ----------
     run
-        What the first density is fitted to.
+        What the first density is fitted to, one half of it; the other is what it is compared with in the end.
     n_draws
         How many draws to make for the evidence, about.
     n_eff
@@ -124,7 +125,9 @@ class ImportanceSampler:
     """
 
     def __init__(self, run: RunPoints, n_draws: int, n_eff: int, batch_size: int, seed: int, batches: list[Batch]):
-        self._run = run
+        fitted = np.random.default_rng(seed).random(len(run.log_likelihood)) < 0.5
+        self._run = RunPoints(*(values[fitted] for values in run))
+        self._kept_from_fits = RunPoints(*(values[~fitted] for values in run))
         self.n_draws = n_draws
         self._n_eff = n_eff
         self._batch_size = batch_size
@@ -200,15 +203,22 @@ class ImportanceSampler:
         log_evidence, error = log_mean(log_weights)
         # At the run's own points a density that misses a part of the posterior is found out.
         rng = np.random.default_rng((self._seed, len(self.batches), 1))
-        weights = _scaled(self._run.log_weights)
+        kept, weights = self._kept_from_fits, _scaled(self._kept_from_fits.log_weights)
         some = rng.choice(len(weights), min(5_000, len(weights)), p=weights / weights.sum())
-        of_run = self._run.log_likelihood[some] + log_standard_normal(self._run.positions[some])
-        of_run -= self._density.log_density(self._run.positions[some])
-        bridge, bridge_error = bridge_sampling(of_run, run_effective, log_weights)
+        of_run = kept.log_likelihood[some] + log_standard_normal(kept.positions[some])
+        of_run -= self._density.log_density(kept.positions[some])
+        bridge, bridge_error = bridge_sampling(of_run, 0.5 * run_effective, log_weights)
         found = SecondEvidence(
-            log_evidence, error, bridge, bridge_error, self.draws, self.n_eff, pareto_k(log_weights), ""
+            log_evidence,
+            float(np.hypot(error, bridge - log_evidence)),
+            bridge,
+            bridge_error,
+            self.draws,
+            self.n_eff,
+            pareto_k(log_weights),
+            "",
         )
-        return found._replace(unusable=_why_unusable(found, log_weights))
+        return found._replace(unusable=_why_unusable(found, error, log_weights))
 
     @property
     def _first_of_round(self) -> int:
@@ -317,7 +327,7 @@ def bridge_sampling(of_run: np.ndarray, run_effective: float, of_draws: np.ndarr
     return float(log_evidence), float(np.sqrt(variance))
 
 
-def _why_unusable(found: SecondEvidence, log_weights: np.ndarray) -> str:
+def _why_unusable(found: SecondEvidence, error: float, log_weights: np.ndarray) -> str:
     if found.n_eff < MIN_EFFECTIVE:
         return f"its draws are worth {found.n_eff:.0f} independent ones, and {MIN_EFFECTIVE:.0f} are needed"
     if found.pareto_k > MAX_PARETO_K:
@@ -328,10 +338,10 @@ def _why_unusable(found: SecondEvidence, log_weights: np.ndarray) -> str:
         return (
             f"the halves of its draws disagree ({first:.2f} ± {first_error:.2f}, {second:.2f} ± {second_error:.2f})"
         )
-    tolerance = MAX_DIFFERENCE * np.hypot(found.error, found.bridge_error) + BRIDGE_TOLERANCE
+    tolerance = MAX_DIFFERENCE * np.hypot(error, found.bridge_error) + BRIDGE_TOLERANCE
     if abs(found.bridge - found.log_evidence) > tolerance:
         return (
-            f"importance sampling ({found.log_evidence:.2f} ± {found.error:.2f}) and bridge sampling "
+            f"importance sampling ({found.log_evidence:.2f} ± {error:.2f}) and bridge sampling "
             f"({found.bridge:.2f} ± {found.bridge_error:.2f}) disagree, so the density misses a part of the posterior"
         )
     return ""

@@ -16,7 +16,7 @@ from jax.scipy.stats import norm
 from problems import Problem, box, gaussian_in_a_box, two_modes
 from test_exactness import same_run
 
-SETTINGS = dict(n_live=60, num_delete=20, num_mcmc_steps=4, checkpoint_interval=2)
+SETTINGS = dict(n_live=60, num_delete=20, num_mcmc_steps=4, checkpoint_interval=2, num_importance_draws=600)
 
 
 def new_search(problem, **settings):
@@ -66,7 +66,7 @@ def test_what_is_said_of_it(caplog):
     assert f"{info['log_evidence_nested']:.2f} ± {info['log_evidence_nested_error']:.2f}" in caplog.text
     assert result.samples.log_evidence == info["log_evidence"] == info["log_evidence_importance"]
     assert info["log_evidence"] == pytest.approx(problem.log_evidence, abs=4.0 * info["log_evidence_error"])
-    assert info["log_evidence_error"] < 0.2 * info["log_evidence_nested_error"]
+    assert info["log_evidence_error"] < 0.4 * info["log_evidence_nested_error"]
     assert 0 < info["importance_draws"] < 0.04 * info["total_samples"]
     assert info["importance_unusable"] == ""
     json.dumps(info, allow_nan=False)
@@ -196,9 +196,9 @@ def test_damaged_draws_are_made_again_alike(monkeypatch, caplog, damage):
 
 def test_draws_of_another_number_are_made_again(monkeypatch):
     problem = gaussian_in_a_box(3)
-    whole, _ = new_search(problem, name=None, num_importance_draws=900)._fit(problem.model, problem.analysis)
+    whole, _ = new_search(problem, name=None, num_importance_draws=1200)._fit(problem.model, problem.analysis)
     interrupted_while_drawing(monkeypatch, problem, 3, signal.SIGTERM)
-    again, _ = new_search(problem, num_importance_draws=900)._fit(problem.model, problem.analysis)
+    again, _ = new_search(problem, num_importance_draws=1200)._fit(problem.model, problem.analysis)
     assert again.trust == whole.trust
 
 
