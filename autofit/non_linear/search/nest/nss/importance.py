@@ -24,7 +24,7 @@ SMALL_ERROR = 0.01
 MAX_DRAWS_PER_EFFECTIVE = 100
 # Above this the weights may have no variance (Vehtari et al. 2024, JMLR 25, 72).
 MAX_PARETO_K = 0.7
-MIN_EFFECTIVE = 200.0
+MIN_EFFECTIVE = 100.0
 # In standard errors, by how much two estimates of one number may differ.
 MAX_DIFFERENCE = 4.0
 # What an evidence by bridge sampling owes to the run's own posterior may be off by as much, in nats.
