@@ -42,6 +42,7 @@ from autofit.non_linear.search.nest.nss.posterior import (
     simulate_log_shells,
 )
 from autofit.non_linear.search.nest.nss.prior_space import from_standard_normal, to_standard_normal
+from autofit.non_linear.search.nest.nss.second_evidence import NEGLIGIBLE
 
 N_DIM, SIGMA, DEPTH = 5, 0.05, 25  # of the perfect runs; their posterior lies e**-11 deep in the prior
 
@@ -88,7 +89,7 @@ def judged_run(
 def importance_sampler(run: dict, problem: problems.Problem, posterior, n_eff: int = 0, seed: int = 0):
     """What draws for the second evidence of a recorded run."""
     n_draws = default_draws(int(run["n_live"]) + int(run["evaluations"].sum()))
-    counts = posterior.log_weights > posterior.log_weights.max() - 30.0
+    counts = posterior.log_weights > posterior.log_weights.max() - NEGLIGIBLE
     points = RunPoints(
         to_standard_normal(problem.model, run["position"][counts]),
         run["loglikelihood"][counts],
