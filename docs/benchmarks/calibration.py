@@ -81,7 +81,7 @@ def judged_run(
     transform = from_standard_normal(problem.model)
     while not importance.finished:
         importance.take(log_likelihoods(transform(importance.next_positions())))
-    second = importance.evidence(posterior.effective_sample_size)
+    second = importance.evidence()
     seconds = time.perf_counter() - started
     return Judged(log_evidence, error, trust, second, seconds)
 
@@ -94,6 +94,7 @@ def importance_sampler(run: dict, problem: problems.Problem, posterior, n_eff: i
         to_standard_normal(problem.model, run["position"][counts]),
         run["loglikelihood"][counts],
         posterior.log_weights[counts],
+        posterior.effective_sample_size,
     )
     return ImportanceSampler(points, n_draws, n_eff, int(run["n_live"]), seed, [])
 

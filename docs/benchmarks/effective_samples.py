@@ -3,7 +3,7 @@
     python docs/benchmarks/effective_samples.py runs --n-eff 5000 --seeds 20 --problems sersic mge gaussian-10 modes
 
 For recorded runs (recorded_runs.py), ``n_eff`` samples are drawn with as many seeds as asked for, taking the runs in
-turn. Prints the draws it took, Kish's number of effective samples, and the one that the scatter says: the posterior's
+turn. Prints the draws it took, the effective samples it claims, and how many the scatter says: the posterior's
 variance over the variance of the posterior means, averaged over all parameters. Beside it Kish's number of nested
 sampling's own samples, and, where there are ten runs or more, the number that the scatter of their means says.
 """
@@ -40,7 +40,7 @@ def row_of(folder: Path, name: str, n_eff: int, seeds: int) -> str:
     posteriors = [
         posterior_from(run["loglikelihood"], run["loglikelihood_birth"], np.random.default_rng(0)) for run in runs
     ]
-    drawn, kish, draws = [], [], []
+    drawn, claimed, draws = [], [], []
     for seed in range(seeds):
         run, posterior = runs[seed % len(runs)], posteriors[seed % len(runs)]
         sampler = calibration.importance_sampler(run, problem, posterior, n_eff, seed)
@@ -48,7 +48,7 @@ def row_of(folder: Path, name: str, n_eff: int, seeds: int) -> str:
             sampler.take(log_likelihoods(transform(sampler.next_positions())))
         positions, _, log_weights = sampler.last_draws()
         drawn.append(moments(positions, log_weights))
-        kish.append(sampler.n_eff)
+        claimed.append(sampler.n_eff)
         draws.append(sampler.draws)
     nested = "-"
     if len(runs) >= 10:
@@ -59,7 +59,7 @@ def row_of(folder: Path, name: str, n_eff: int, seeds: int) -> str:
     evaluations = np.mean([run["evaluations"].sum() for run in runs])
     by_scatter = number_by_scatter(*zip(*drawn, strict=True))
     return (
-        f"| {name} | {seeds} | {np.mean(draws):,.0f} | {np.max(draws):,} | {np.mean(kish):,.0f} "
+        f"| {name} | {seeds} | {np.mean(draws):,.0f} | {np.max(draws):,} | {np.mean(claimed):,.0f} "
         f"| {by_scatter:,.0f} | {evaluations:,.0f} | {nested_kish:,.0f} | {nested} |"
     )
 
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--n-eff", type=int, default=5000)
     parser.add_argument("--seeds", type=int, default=20)
     arguments = parser.parse_args()
-    print("| | seeds | draws | most | n_eff, Kish | n_eff, scatter | the run's evaluations | its Kish ", end="")
+    print("| | seeds | draws | most | n_eff | by scatter | the run's evaluations | its Kish ", end="")
     print("| its scatter |\n|---|" + "---:|" * 8)
     for name in arguments.problems:
         print(row_of(arguments.folder, name, arguments.n_eff, arguments.seeds), flush=True)

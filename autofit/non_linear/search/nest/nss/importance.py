@@ -2,8 +2,8 @@
 
 All points are in the space where the prior is a standard normal. The density is fitted to the run's points, draws
 from it are evaluated, and it is fitted again to the draws with their importance weights, a few times (adaptive
-importance sampling: Cappé et al. 2004, J. Comput. Graph. Stat. 13, 907). The estimate takes the draws of the last
-density alone: it was fitted to none of them, so the mean of their weights is the evidence without bias.
+importance sampling: Cappé et al. 2004, J. Comput. Graph. Stat. 13, 907). An estimate takes the draws of one density
+alone: it was fitted to none of them, so the mean of their weights is the evidence without bias.
 """
 
 from typing import NamedTuple
@@ -14,12 +14,13 @@ from scipy.stats import genpareto
 
 from .density import Mixture, effective_number, fitted_mixture, numbers_of_a_component
 
-# Of the draws, the share after which the density is not fitted again, and in how many rounds they come until then.
-ADAPTING_SHARE, ADAPTING_ROUNDS = 0.75, 6
+# Among how many densities the draws for the evidence are divided, and how many of those serve later fits alone.
+ROUNDS, ADAPTING_ROUNDS = 8, 4
 # A density is not fitted again if its draws are worth as many independent ones as this share of them.
 GOOD_EFFICIENCY = 0.5
-# The draws end before their number is spent once the log evidence is known as well as anybody asks.
-SMALL_ERROR = 0.01
+# The draws end before their number is spent once the log evidence is known as well as anybody asks, or where a good
+# density is not to be had, well enough to compare models.
+SMALL_ERROR, GOOD_ERROR = 0.01, 0.1
 # How many draws are made for each effective sample asked for, before it is given up.
 MAX_DRAWS_PER_EFFECTIVE = 100
 # Above this the weights may have no variance (Vehtari et al. 2024, JMLR 25, 72).
@@ -33,13 +34,28 @@ BRIDGE_TOLERANCE = 0.3
 
 class RunPoints(NamedTuple):
     """
-    The points of a finished run, the density's first: ``(n, n_dim)`` positions, ``(n,)`` log likelihoods and
-    ``(n,)`` log posterior weights of any sum.
+    The points of a finished run, to which the first density is fitted.
+
+    Attributes
+    ----------
+    positions
+        ``(n, n_dim)`` float.
+    log_likelihood
+        ``(n,)`` float.
+    log_weights
+        ``(n,)`` float: log posterior weights of any sum.
+    effective
+        How many independent samples of the posterior they are worth.
     """
 
     positions: np.ndarray
     log_likelihood: np.ndarray
     log_weights: np.ndarray
+    effective: float
+
+    def half(self, chosen: np.ndarray) -> "RunPoints":
+        """Those of a mask that holds for about one half of them."""
+        return RunPoints(*(values[chosen] for values in self[:3]), 0.5 * self.effective)
 
 
 class Batch(NamedTuple):
@@ -82,9 +98,9 @@ class SecondEvidence(NamedTuple):
     bridge, bridge_error
         By bridge sampling between the draws and the run's points (Meng & Wong 1996, Statistica Sinica 6, 831).
     draws
-        Likelihood evaluations spent, those of the densities before the last among them.
+        Likelihood evaluations spent, those of the other densities among them.
     n_eff
-        Kish's effective number of the last density's draws.
+        How many independent samples the density's draws are worth (``independent_samples``).
     pareto_k
         The shape of the weights' tail (Vehtari et al. 2024).
     unusable
@@ -126,8 +142,7 @@ class ImportanceSampler:
 
     def __init__(self, run: RunPoints, n_draws: int, n_eff: int, batch_size: int, seed: int, batches: list[Batch]):
         fitted = np.random.default_rng(seed).random(len(run.log_likelihood)) < 0.5
-        self._run = RunPoints(*(values[fitted] for values in run))
-        self._kept_from_fits = RunPoints(*(values[~fitted] for values in run))
+        self._run, self._kept_from_fits = run.half(fitted), run.half(~fitted)
         self.n_draws = n_draws
         self._n_eff = n_eff
         self._batch_size = batch_size
@@ -135,6 +150,7 @@ class ImportanceSampler:
         self.batches = batches
         self._density = batches[-1].density if batches else None
         self._log_weights = [batch.log_weights for batch in batches]
+        self._found = {}
 
     @property
     def draws(self) -> int:
@@ -149,21 +165,23 @@ class ImportanceSampler:
     @property
     def log_weights(self) -> np.ndarray:
         """``(n,)`` float: those of the newest density's draws."""
-        return np.concatenate([np.empty(0), *self._log_weights[self._first_of_round :]])
+        return self._log_weights_of(self.round)
 
     @property
     def n_eff(self) -> float:
-        """The effective number of the newest density's draws."""
-        log_weights = self.log_weights
-        return effective_number(_scaled(log_weights)) if len(log_weights) else 0.0
+        """How many independent samples the newest density's draws are worth."""
+        if not self.batches:
+            return 0.0
+        positions, _, log_weights = self.last_draws()
+        return independent_samples(positions, _scaled(log_weights))
 
     @property
     def finished(self) -> bool:
         """Whether the draws suffice, or no more may be made."""
         if self.draws >= self.n_draws + MAX_DRAWS_PER_EFFECTIVE * self._n_eff:
             return True
-        known = self.draws >= self.n_draws or (not self._fits_again and self._is_exact)
-        return self.draws > 0 and known and self.n_eff >= self._n_eff
+        known = self.draws >= self.n_draws or self._is_exact or self._is_known
+        return known and self.n_eff >= self._n_eff
 
     def next_positions(self) -> np.ndarray:
         """``(batch_size, n_dim)`` float: the draws to evaluate next; fits a new density first if that is due."""
@@ -183,60 +201,91 @@ class ImportanceSampler:
         self._log_weights.append(batch.log_weights)
 
     def last_draws(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Positions, log likelihoods and log weights of the last density's draws."""
-        batches = self.batches[self._first_of_round :]
+        """Positions, log likelihoods and log weights of the newest density's draws."""
+        batches = self._batches_of(self.round)
         positions, log_likelihood = (
             np.concatenate([getattr(batch, name) for batch in batches]) for name in ("positions", "log_likelihood")
         )
         return positions, log_likelihood, self.log_weights
 
-    def evidence(self, run_effective: float) -> SecondEvidence:
-        """
-        What the draws say of the evidence.
+    def evidence(self) -> SecondEvidence:
+        """What the draws say of the evidence: the best known that may be used, or why the newest may not."""
+        usable = [found for found in map(self._evidence_of, self._judged) if not found.unusable]
+        return min(usable, key=lambda found: found.error, default=self._evidence_of(self.round))._replace(
+            draws=self.draws
+        )
 
-        Parameters
-        ----------
-        run_effective
-            The effective number of the run's points, for the error of the bridge.
-        """
-        positions, _, log_weights = self.last_draws()
+    def _evidence_of(self, index: int) -> SecondEvidence:
+        """What the draws of one density say; remembered, as those of an older density are complete."""
+        log_weights = self._log_weights_of(index)
+        key = index, len(log_weights)
+        if key not in self._found:
+            self._found[key] = self._second_evidence(self._batches_of(index), log_weights)
+        return self._found[key]
+
+    def _second_evidence(self, batches: list[Batch], log_weights: np.ndarray) -> SecondEvidence:
         log_evidence, error = log_mean(log_weights)
         # At the run's own points a density that misses a part of the posterior is found out.
-        rng = np.random.default_rng((self._seed, len(self.batches), 1))
         kept, weights = self._kept_from_fits, _scaled(self._kept_from_fits.log_weights)
+        rng = np.random.default_rng((self._seed, int(batches[0].round), 1))
         some = rng.choice(len(weights), min(5_000, len(weights)), p=weights / weights.sum())
         of_run = kept.log_likelihood[some] + log_standard_normal(kept.positions[some])
-        of_run -= self._density.log_density(kept.positions[some])
-        bridge, bridge_error = bridge_sampling(of_run, 0.5 * run_effective, log_weights)
+        of_run -= batches[0].density.log_density(kept.positions[some])
+        bridge, bridge_error = bridge_sampling(of_run, kept.effective, log_weights)
         found = SecondEvidence(
             log_evidence,
             float(np.hypot(error, bridge - log_evidence)),
             bridge,
             bridge_error,
-            self.draws,
-            self.n_eff,
+            len(log_weights),
+            independent_samples(np.concatenate([batch.positions for batch in batches]), _scaled(log_weights)),
             pareto_k(log_weights),
             "",
         )
         return found._replace(unusable=_why_unusable(found, error, log_weights))
 
+    def _batches_of(self, index: int) -> list[Batch]:
+        return [batch for batch in self.batches if batch.round == index]
+
+    def _log_weights_of(self, index: int) -> np.ndarray:
+        of_round = [w for batch, w in zip(self.batches, self._log_weights, strict=True) if batch.round == index]
+        return np.concatenate([np.empty(0), *of_round])
+
     @property
-    def _first_of_round(self) -> int:
-        return next((i for i, batch in enumerate(self.batches) if batch.round == self.round), 0)
+    def _judged(self) -> list[int]:
+        """The later densities that have had their share of the draws."""
+        return [index for index in range(ADAPTING_ROUNDS, self.round + 1) if self._has_its_share(index)]
+
+    def _has_its_share(self, index: int) -> bool:
+        return len(self._log_weights_of(index)) >= self.n_draws / ROUNDS
 
     @property
     def _is_exact(self) -> bool:
+        """Whether the newest density is good, and its draws tell all that anybody asks."""
         log_weights = self.log_weights
-        return self.n_eff >= MIN_EFFECTIVE and log_mean(log_weights)[1] < SMALL_ERROR
+        in_round = len(log_weights)
+        return (
+            in_round > 0
+            and not self._fits_again
+            and self.n_eff >= MIN_EFFECTIVE
+            and log_mean(log_weights)[1] < SMALL_ERROR
+        )
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether no density is good, but one of the later ones tells the evidence well enough."""
+        return self._fits_again and any(
+            not found.unusable and found.error < GOOD_ERROR for found in map(self._evidence_of, self._judged)
+        )
 
     @property
     def _fits_again(self) -> bool:
         """Whether the newest density has had its share of the draws and is not good."""
-        in_round = len(self.log_weights)
+        log_weights = self.log_weights
+        in_round = len(log_weights)
         before = self.draws - in_round
-        adapting = before < ADAPTING_SHARE * self.n_draws
-        share = ADAPTING_SHARE * self.n_draws / ADAPTING_ROUNDS if adapting else 2.0 * before
-        return in_round >= share and self.n_eff < GOOD_EFFICIENCY * in_round
+        share = self.n_draws / ROUNDS if self.draws < self.n_draws else 2.0 * before
+        return in_round >= share and effective_number(_scaled(log_weights)) < GOOD_EFFICIENCY * in_round
 
     def weighted_points(self) -> tuple[np.ndarray, np.ndarray]:
         """Points of the posterior with weights: the draws so far, and those of the run where they are too few."""
@@ -276,6 +325,30 @@ def default_draws(evaluations: int) -> int:
 def log_standard_normal(points: np.ndarray) -> np.ndarray:
     """``(n,)`` float: the log density of the prior at ``(n, n_dim)`` points."""
     return -0.5 * (points**2).sum(axis=1) - 0.5 * points.shape[1] * np.log(2.0 * np.pi)
+
+
+def independent_samples(positions: np.ndarray, weights: np.ndarray) -> float:
+    """
+    How many independent samples of the posterior weighted draws are worth: Kish's number, or what the scatter of the
+    posterior means says if that is less.
+
+    Kish's takes no notice of where the heavy weights are, and they are in the tails. The scatter is the variance of
+    each parameter's weighted mean over that of the parameter (Owen 2013, Monte Carlo theory, methods and examples,
+    section 9.2), averaged over the parameters.
+
+    Parameters
+    ----------
+    positions
+        ``(n, n_dim)`` float.
+    weights
+        ``(n,)`` float, of any sum.
+    """
+    weights = weights / weights.sum()
+    squared = (positions - weights @ positions) ** 2
+    variance = weights @ squared
+    varies = variance > 0.0
+    scatter = (weights**2 @ squared)[varies] / variance[varies]
+    return float(1.0 / max(np.sum(weights**2), scatter.mean() if varies.any() else 1.0))
 
 
 def log_mean(log_weights: np.ndarray) -> tuple[float, float]:

@@ -679,7 +679,7 @@ class NSS(NonLinearSearch):
 
     def _internal_from(self, run: Run, model=None, importance: ImportanceSampler | None = None) -> _NSSInternal:
         points, posterior = run.points, self._posterior(run)
-        second = None if importance is None else importance.evidence(posterior.effective_sample_size)
+        second = None if importance is None else importance.evidence()
         internal = _NSSInternal(
             positions=run.of_points("position"),
             loglikelihoods=points.log_likelihood,

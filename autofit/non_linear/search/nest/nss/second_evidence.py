@@ -29,6 +29,7 @@ def importance_sampler(
         to_standard_normal(model, run.of_points("position")[counts]),
         run.of_points("loglikelihood")[counts],
         posterior.log_weights[counts],
+        posterior.effective_sample_size,
     )
     return ImportanceSampler(points, n_draws, n_eff, run.n_live, seed, run.draws)
 

@@ -30,7 +30,7 @@ POSTERIOR_MEAN = POSTERIOR_VARIANCE * CENTRE / SIGMA**2
 
 def posterior_draws(rng, number=2000):
     points = rng.normal(POSTERIOR_MEAN, np.sqrt(POSTERIOR_VARIANCE), (number, N_DIM))
-    return RunPoints(points, gaussian(points), np.zeros(number))
+    return RunPoints(points, gaussian(points), np.zeros(number), float(number))
 
 
 def finished(sampler, log_likelihood=gaussian):
@@ -45,7 +45,7 @@ def sampler_of(seed, batches=None, n_draws=3000, n_eff=0, run=None, batch_size=1
 
 
 def test_over_many_seeds_the_evidence_is_right_and_its_error_honest():
-    found = [finished(sampler_of(seed)).evidence(2000.0) for seed in range(60)]
+    found = [finished(sampler_of(seed)).evidence() for seed in range(60)]
     assert not any(one.unusable for one in found)
     distances = np.array([(one.log_evidence - LOG_EVIDENCE) / one.error for one in found])
     assert abs(distances.mean()) < 4.0 / np.sqrt(60)
@@ -64,8 +64,8 @@ def test_two_modes_of_a_third_and_two_thirds_are_both_counted():
     rng = np.random.default_rng(1)
     centres = np.where(rng.random((2000, 1)) < 1.0 / 3.0, -0.8, 0.8)
     points = rng.normal(centres, 0.1, (2000, N_DIM))
-    sampler = finished(sampler_of(1, run=RunPoints(points, modes(points), np.zeros(2000))), modes)
-    found = sampler.evidence(2000.0)
+    sampler = finished(sampler_of(1, run=RunPoints(points, modes(points), np.zeros(2000), 2000.0)), modes)
+    found = sampler.evidence()
     assert not found.unusable
     assert found.log_evidence == pytest.approx(truth, abs=4.0 * found.error)
     positions, _, log_weights = sampler.last_draws()
@@ -77,8 +77,8 @@ def test_a_posterior_that_is_too_narrow_is_adapted_to():
     """As of a run that collapsed: a third as wide as it should be."""
     rng = np.random.default_rng(1)
     points = rng.normal(POSTERIOR_MEAN, np.sqrt(POSTERIOR_VARIANCE) / 3.0, (2000, N_DIM))
-    run = RunPoints(points, gaussian(points), np.zeros(2000))
-    found = finished(sampler_of(1, run=run, n_draws=10_000)).evidence(2000.0)
+    run = RunPoints(points, gaussian(points), np.zeros(2000), 2000.0)
+    found = finished(sampler_of(1, run=run, n_draws=10_000)).evidence()
     assert not found.unusable
     assert found.log_evidence == pytest.approx(LOG_EVIDENCE, abs=4.0 * found.error)
 
@@ -90,7 +90,7 @@ def test_what_no_mixture_can_follow_is_said_to_be_unusable(seed):
     def noise(points):
         return 5.0 * np.random.default_rng(int(1e9 * abs(points[0, 0]))).standard_normal(len(points))
 
-    found = finished(sampler_of(seed), noise).evidence(2000.0)
+    found = finished(sampler_of(seed), noise).evidence()
     assert found.unusable
 
 
@@ -102,12 +102,12 @@ def test_a_mode_that_the_draws_never_reach_is_found_at_the_run_s_points():
 
     rng = np.random.default_rng(1)
     here = rng.normal(POSTERIOR_MEAN, np.sqrt(POSTERIOR_VARIANCE), (1000, N_DIM))
-    run = RunPoints(here, gaussian(here), np.zeros(1000))
+    run = RunPoints(here, gaussian(here), np.zeros(1000), 1000.0)
     sampler = finished(sampler_of(1, run=run), missed)
     there = rng.normal(-6.0, 0.05, (1000, N_DIM))
     both = np.concatenate([here, there])
-    sampler._kept_from_fits = RunPoints(both, missed(both), np.zeros(2000))
-    assert "misses a part of the posterior" in sampler.evidence(2000.0).unusable
+    sampler._kept_from_fits = RunPoints(both, missed(both), np.zeros(2000), 2000.0)
+    assert "misses a part of the posterior" in sampler.evidence().unusable
 
 
 @pytest.mark.parametrize("n_eff", [0, 4000])
@@ -120,7 +120,7 @@ def test_begun_anew_after_any_batch_it_draws_the_same(n_eff):
         for one, other in zip(resumed.batches, whole.batches, strict=True):
             assert one.positions.tobytes() == other.positions.tobytes()
             assert one.round == other.round
-        assert resumed.evidence(2000.0) == whole.evidence(2000.0)
+        assert resumed.evidence() == whole.evidence()
 
 
 def test_as_many_effective_samples_as_asked_for_and_what_they_are_worth():

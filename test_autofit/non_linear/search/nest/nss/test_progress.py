@@ -46,7 +46,7 @@ def shown(caplog):
 def test_draws_are_told_of_as_often_as_iterations(caplog):
     caplog.set_level(logging.INFO)
     points = np.random.default_rng(1).normal(size=(500, 2))
-    run = RunPoints(points, np.zeros(500), np.zeros(500))  # a likelihood of one everywhere
+    run = RunPoints(points, np.zeros(500), np.zeros(500), 500.0)  # a likelihood of one everywhere
     importance = ImportanceSampler(run, 3000, 0, 50, 1, [])
     with Progress(logging.getLogger("fit"), -3.0, 1000.0, False) as progress:
         for second in range(0, 30):
