@@ -13,6 +13,7 @@ import jax
 import matplotlib
 import numpy as np
 from autofit.non_linear.search.nest.nss import kernel
+from autofit.non_linear.search.nest.nss.slices import SHRINK, STEP_OUT_LEFT, STEP_OUT_RIGHT, STEPPING_OUT
 from blackjax.ns.base import delete_fn, init_state_strategy
 
 matplotlib.use("Agg")
@@ -36,16 +37,16 @@ def phases_of_chains() -> list[list[list[int]]]:
     contour = state.particles.loglikelihood[dead].max()
     choice_key, slice_key = jax.random.split(key)
     start = kernel._choose_survivors(choice_key, state.particles, contour, NUM_CHAINS)
-    slices = kernel._draw_slices(slice_key, start.position, num_mcmc_steps=NUM_STEPS, **state.inner_kernel_params)
+    slices = STEPPING_OUT.draw(slice_key, start.position, num_steps=NUM_STEPS, **state.inner_kernel_params)
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
-    tick = jax.jit(partial(kernel._tick, new_particle, contour))
+    tick = jax.jit(partial(STEPPING_OUT.tick, new_particle, contour))
 
     chains = []
     for chain in range(NUM_CHAINS):
         particle, phases = jax.tree.map(lambda x, row=chain: x[row], start), []
         for step in range(NUM_STEPS):
             here = jax.tree.map(lambda x, at=(step, chain): x[at], slices)
-            running, done = kernel._begin(particle, here, jax.tree.map(np.sum, kernel._no_info(1))), False
+            running, done = STEPPING_OUT.begin(particle, here, jax.tree.map(np.sum, kernel._no_info(1))), False
             phases.append([])
             while not done:
                 phases[-1].append(int(running.phase))
@@ -59,7 +60,7 @@ def in_lockstep(chains) -> np.ndarray:
     """In each slice and phase, all wait for the slowest."""
     lanes = [[] for _ in chains]
     for step in range(NUM_STEPS):
-        for phase in (kernel.STEP_OUT_LEFT, kernel.STEP_OUT_RIGHT, kernel.SHRINK):
+        for phase in (STEP_OUT_LEFT, STEP_OUT_RIGHT, SHRINK):
             counts = [chain[step].count(phase) for chain in chains]
             for lane, count in zip(lanes, counts, strict=True):
                 lane += [phase] * count + [IDLE] * (max(counts) - count)

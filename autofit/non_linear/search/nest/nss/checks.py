@@ -4,7 +4,7 @@ names what was given and what to do."""
 import math
 import numbers
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 
 from autofit import exc
@@ -73,6 +73,11 @@ def memory_errors_explained(chunk_size: int | None):
 def check_count(name: str, value, minimum: int = 1) -> None:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
         raise ValueError(f"{name}={value!r} is not possible: give a whole number of at least {minimum}.")
+
+
+def check_choice(name: str, value, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is not possible: give one of {', '.join(map(repr, choices))}.")
 
 
 def check_interval(name: str, value) -> None:

@@ -16,7 +16,7 @@ def fingerprint_of(search: Any, model: Any) -> dict[str, Any]:
     The settings of ``search`` that change its samples, the parameters and priors of ``model``, the precision, the
     versions of the libraries and the device, as strings, numbers, lists and dicts.
     """
-    settings = {name: getattr(search, name) for name in search.__identifier_fields__}
+    settings = {name: getattr(search, name) for name in (*search.__identifier_fields__, "moves")}
     device = jax.devices()[0]
     return {
         "settings": {**settings, "seed": search.backend_seed},
@@ -48,7 +48,7 @@ def _differences(name: str, saved: Any, current: Any) -> list[str]:
     if saved == current:
         return []
     if isinstance(current, dict):
-        return [line for key in current for line in _differences(key, saved.get(key), current[key])]
+        return [line for key in current for line in _differences(key, saved.get(key, current[key]), current[key])]
     if isinstance(current, list):
         gone = [entry for entry in saved if entry not in current]
         new = [entry for entry in current if entry not in saved]

@@ -5,10 +5,10 @@ parameter vector.
 
 The sampler is blackjax's, but for the update that replaces dead points. blackjax moves its chains in lockstep: for
 every slice, all wait for the slowest to step out left, then right, then shrink, and the likelihood is compiled at
-five places. Here each chain is a small state machine that stands wherever its own slice stands, and one tick
-evaluates the likelihood once for every lane. Each chain draws the same random numbers from the same keys as in
-blackjax, so the points are the same: to the last bit with a lane for each chain, to rounding with fewer. The phases
-and their names are those of Neal (2003, Annals of Statistics 31, 705).
+five places. Here each chain is a small state machine (``slices.py``) that stands wherever its own slice stands, and
+one tick evaluates the likelihood once for every lane. Each chain draws the same random numbers from the same keys as
+in blackjax, so with blackjax's moves the points are the same: to the last bit with a lane for each chain, to rounding
+with fewer.
 """
 
 import math
@@ -23,13 +23,11 @@ import numpy as np
 from blackjax.ns.adaptive import AdaptiveNSState
 from blackjax.ns.adaptive import init as adaptive_init
 from blackjax.ns.base import NSInfo, StateWithLogLikelihood, init_state_strategy
-from blackjax.ns.nss import live_covariance_factor, sample_direction_from_covariance_factor
-from blackjax.types import ArrayTree
+from blackjax.ns.nss import live_covariance_factor
 from jax.flatten_util import ravel_pytree
 
-MAX_EXPANSIONS = 10
-MAX_SHRINKAGE = 100
-STEP_OUT_LEFT, STEP_OUT_RIGHT, SHRINK = range(3)
+from .slices import SHRINKING, Chain, ChainInfo, Moves, Slice, select
+
 # On a CPU, more expensive likelihoods than these at once outgrow the caches (docs/performance.md).
 CPU_CHUNK_SIZE = 18
 EXPENSIVE_FLOPS = 1e6
@@ -57,41 +55,6 @@ class NestedSliceSampler(NamedTuple):
     init: Callable
     advance: Callable
     lanes: int
-
-
-class Slice(NamedTuple):
-    """
-    Everything random that a slice needs before its first evaluation.
-
-    Attributes
-    ----------
-    direction
-        The line to sample on, a pytree like a position; the bracket is measured in its length.
-    log_u
-        The level of the slice, relative to the log density of the current point.
-    left
-        The left end of the first bracket, which has length 1 and holds the current point at 0.
-    steps_left, steps_right
-        How often the bracket may be expanded to each side.
-    shrink_key
-        Draws the points within the bracket.
-    """
-
-    direction: ArrayTree
-    log_u: jax.Array
-    left: jax.Array
-    steps_left: jax.Array
-    steps_right: jax.Array
-    shrink_key: jax.Array
-
-
-class ChainInfo(NamedTuple):
-    """What a chain did, as counts: likelihood evaluations, expansions, shrinks, and slices that moved it."""
-
-    evaluations: jax.Array
-    expansions: jax.Array
-    shrinks: jax.Array
-    accepted: jax.Array
 
 
 class UpdateInfo(NamedTuple):
@@ -131,44 +94,6 @@ class ChainRecord(NamedTuple):
 RECORD_TYPES = ChainRecord(jnp.int32, jnp.int32, jnp.int32, jnp.float32)
 
 
-class Chain(NamedTuple):
-    """
-    Where a chain stands.
-
-    Attributes
-    ----------
-    particle
-        The current point.
-    slice
-        The slice in progress.
-    phase
-        ``STEP_OUT_LEFT``, ``STEP_OUT_RIGHT`` or ``SHRINK``.
-    left, right
-        The ends of the bracket.
-    level
-        The log density above which a point is in the slice.
-    steps
-        Expansions still allowed in this phase.
-    tries
-        Points tried within the bracket.
-    key
-        Draws the next of them.
-    info
-        What the chain has done so far.
-    """
-
-    particle: StateWithLogLikelihood
-    slice: Slice
-    phase: jax.Array
-    left: jax.Array
-    right: jax.Array
-    level: jax.Array
-    steps: jax.Array
-    tries: jax.Array
-    key: jax.Array
-    info: ChainInfo
-
-
 def nested_slice_sampler(
     log_prior: Callable,
     log_likelihood: Callable,
@@ -176,6 +101,7 @@ def nested_slice_sampler(
     num_mcmc_steps: int,
     termination: float,
     chunk_size: int | None = None,
+    moves: Moves = SHRINKING,
 ) -> NestedSliceSampler:
     """
     Nested slice sampling (Yallup, Kroupa & Handley 2026, arXiv:2601.23252): ``blackjax.nss`` with the update above.
@@ -192,6 +118,8 @@ def nested_slice_sampler(
         The log evidence that remains, relative to that of the dead points, below which the run has converged.
     chunk_size
         The most likelihoods evaluated, and held in memory, at once; ``None`` for no bound.
+    moves
+        How the chains move.
     """
     lanes = _num_lanes(num_delete, chunk_size)
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
@@ -200,9 +128,7 @@ def nested_slice_sampler(
         loglikelihood_fn=log_likelihood,
         num_delete=num_delete,
         num_inner_steps=num_mcmc_steps,
-        max_steps=MAX_EXPANSIONS,
-        max_shrinkage=MAX_SHRINKAGE,
-        update_strategy=single_evaluation_update(new_particle, lanes),
+        update_strategy=single_evaluation_update(new_particle, lanes, moves),
     )
 
     @jax.jit
@@ -269,7 +195,7 @@ def _in_chunks(function: Callable, chunk_size: int | None) -> Callable:
     return mapped
 
 
-def single_evaluation_update(new_particle: Callable, lanes: int) -> Callable:
+def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves) -> Callable:
     """
     An ``update_strategy`` for ``blackjax.nss`` that evaluates the likelihood once per lane and tick.
 
@@ -282,15 +208,17 @@ def single_evaluation_update(new_particle: Callable, lanes: int) -> Callable:
         ``new_particle(position, loglikelihood_birth=...) -> StateWithLogLikelihood``, traceable, of one position.
     lanes
         How many likelihoods are evaluated, and held in memory, at once.
+    moves
+        How the chains move.
     """
 
     def strategy(_constrained_step, num_mcmc_steps: int, num_delete: int) -> Callable:
         def update(rng_key, state, loglikelihood_0, covariance_factor):
             choice_key, sample_key = jax.random.split(rng_key)
             start = _choose_survivors(choice_key, state.particles, loglikelihood_0, num_delete)
-            slices = _draw_slices(sample_key, start.position, covariance_factor, num_mcmc_steps)
-            tick = jax.vmap(partial(_tick, new_particle, loglikelihood_0))
-            particles, info = _run_chains(tick, start, slices, lanes)
+            slices = moves.draw(sample_key, start.position, covariance_factor, num_mcmc_steps)
+            tick = jax.vmap(partial(moves.tick, new_particle, loglikelihood_0))
+            particles, info = _run_chains(moves.begin, tick, start, slices, lanes)
             births = jnp.full_like(particles.loglikelihood_birth, loglikelihood_0)
             # A stream of its own: the chains draw what they draw in blackjax.
             rank = _ranks(jax.random.fold_in(rng_key, 0), state.particles, loglikelihood_0, particles)
@@ -328,31 +256,7 @@ def _jumps(covariance_factor, start, end):
     return (whitened**2).mean(axis=0) / 2.0
 
 
-def _draw_slices(rng_key, positions, covariance_factor, num_mcmc_steps) -> Slice:
-    """The slices of all chains, with leading axes ``(num_mcmc_steps, chains)``."""
-    chains = len(jax.tree.leaves(positions)[0])
-    keys = jax.vmap(lambda key: jax.random.split(key, num_mcmc_steps))(jax.random.split(rng_key, chains))
-    draw = jax.vmap(partial(_draw_slice, covariance_factor))
-    # Step by step, as blackjax does it: products of other shapes may round differently.
-    return jax.lax.map(lambda keys_of_step: draw(keys_of_step, positions), jnp.swapaxes(keys, 0, 1))
-
-
-def _draw_slice(covariance_factor, rng_key, position) -> Slice:
-    direction_key, slice_key = jax.random.split(rng_key)
-    level_key, interval_key, shrink_key = jax.random.split(slice_key, 3)
-    left_key, steps_key = jax.random.split(interval_key)
-    steps_left = jnp.floor(MAX_EXPANSIONS * jax.random.uniform(steps_key)).astype(int)
-    return Slice(
-        direction=sample_direction_from_covariance_factor(direction_key, position, covariance_factor),
-        log_u=jnp.log(jax.random.uniform(level_key)),
-        left=-jax.random.uniform(left_key),
-        steps_left=steps_left,
-        steps_right=(MAX_EXPANSIONS - 1) - steps_left,
-        shrink_key=shrink_key,
-    )
-
-
-def _run_chains(tick: Callable, start: StateWithLogLikelihood, slices: Slice, lanes: int):
+def _run_chains(begin_slice: Callable, tick: Callable, start: StateWithLogLikelihood, slices: Slice, lanes: int):
     """
     Move every chain through all of its slices; the last particles, and what each chain did.
 
@@ -364,7 +268,7 @@ def _run_chains(tick: Callable, start: StateWithLogLikelihood, slices: Slice, la
 
     def begin(chain, step, particle, info) -> Chain:
         row = jnp.minimum(chain, num_chains - 1)
-        return _begin(particle, jax.tree.map(lambda x: x[step, row], slices), info)
+        return begin_slice(particle, jax.tree.map(lambda x: x[step, row], slices), info)
 
     def body(carry):
         running, chain, step, queue, particles, info = carry
@@ -380,9 +284,9 @@ def _run_chains(tick: Callable, start: StateWithLogLikelihood, slices: Slice, la
         chain = jnp.where(chain_done, jnp.minimum(queue + taken - 1, idle), chain)
         step = jnp.where(step == num_steps, 0, step)
         fresh = _rows(start, jnp.minimum(chain, num_chains - 1))
-        particle = _select(chain_done, fresh, running.particle)
-        counts = _select(chain_done, _no_info(lanes), running.info)
-        running = _select(slice_done, jax.vmap(begin)(chain, step, particle, counts), running)
+        particle = select(chain_done, fresh, running.particle)
+        counts = select(chain_done, _no_info(lanes), running.info)
+        running = select(slice_done, jax.vmap(begin)(chain, step, particle, counts), running)
         return running, chain, step, queue + taken[-1], particles, info
 
     chain, step = jnp.arange(lanes), jnp.zeros(lanes, int)
@@ -392,87 +296,12 @@ def _run_chains(tick: Callable, start: StateWithLogLikelihood, slices: Slice, la
     return particles, info
 
 
-def _begin(particle: StateWithLogLikelihood, new: Slice, info: ChainInfo) -> Chain:
-    return Chain(
-        particle=particle,
-        slice=new,
-        phase=jnp.asarray(STEP_OUT_LEFT),
-        left=new.left,
-        right=new.left + 1.0,
-        level=particle.logdensity + new.log_u,
-        steps=new.steps_left,
-        tries=jnp.asarray(0),
-        key=new.shrink_key,
-        info=info,
-    )
-
-
-def _tick(new_particle: Callable, loglikelihood_0: jax.Array, chain: Chain) -> tuple[Chain, jax.Array]:
-    """One likelihood evaluation of one chain: the chain after it, and whether its slice is done."""
-    next_key, key = jax.random.split(chain.key)
-    within = chain.left + jax.random.uniform(key) * (chain.right - chain.left)
-    t = jax.lax.select_n(chain.phase, chain.left, chain.right, within)
-    position = jax.tree.map(lambda p, d: p + t * d, chain.particle.position, chain.slice.direction)
-    candidate = new_particle(position, loglikelihood_birth=loglikelihood_0)
-    inside = (candidate.logdensity >= chain.level) & (candidate.loglikelihood > loglikelihood_0)
-
-    chain = chain._replace(info=chain.info._replace(evaluations=chain.info.evaluations + 1))
-    shrunk, slice_done = _shrink(chain, t, next_key, candidate, inside)
-    phases = _step_out_left(chain, inside), _step_out_right(chain, inside), shrunk
-    following = jax.tree.map(lambda *x: jax.lax.select_n(chain.phase, *x), *phases)
-    return following, slice_done & (chain.phase == SHRINK)
-
-
-def _step_out_left(chain: Chain, inside: jax.Array) -> Chain:
-    expands = inside & (chain.steps > 0)
-    return chain._replace(
-        phase=jnp.where(expands, STEP_OUT_LEFT, STEP_OUT_RIGHT),
-        left=jnp.where(expands, chain.left - 1.0, chain.left),
-        steps=jnp.where(expands, chain.steps - 1, chain.slice.steps_right),
-        info=chain.info._replace(expansions=chain.info.expansions + expands),
-    )
-
-
-def _step_out_right(chain: Chain, inside: jax.Array) -> Chain:
-    expands = inside & (chain.steps > 0)
-    return chain._replace(
-        phase=jnp.where(expands, STEP_OUT_RIGHT, SHRINK),
-        right=jnp.where(expands, chain.right + 1.0, chain.right),
-        steps=jnp.where(expands, chain.steps - 1, chain.steps),
-        info=chain.info._replace(expansions=chain.info.expansions + expands),
-    )
-
-
-def _shrink(chain: Chain, t, next_key, candidate, inside) -> tuple[Chain, jax.Array]:
-    """Accept a point of the slice, or shrink the bracket to it; done too when the budget is spent."""
-    tries = chain.tries + 1
-    info = chain.info._replace(shrinks=chain.info.shrinks + 1, accepted=chain.info.accepted + inside)
-    shrunk = chain._replace(
-        particle=_select(inside, candidate, chain.particle),
-        left=jnp.where(t < 0.0, t, chain.left),
-        right=jnp.where(t >= 0.0, t, chain.right),
-        tries=tries,
-        key=next_key,
-        info=info,
-    )
-    return shrunk, inside | (tries >= MAX_SHRINKAGE)
-
-
 def _no_info(number: int) -> ChainInfo:
     return ChainInfo(*(jnp.zeros(number, int) for _ in ChainInfo._fields))
 
 
 def _rows(tree: Any, index: jax.Array) -> Any:
     return jax.tree.map(lambda x: x[index], tree)
-
-
-def _select(condition: jax.Array, new: Any, old: Any) -> Any:
-    """``new`` where the condition holds, along the leading axes of both trees' leaves."""
-
-    def select(a, b):
-        return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
-
-    return jax.tree.map(select, new, old)
 
 
 def draw_from_prior(rng_key: jax.Array, n: int, n_dim: int, from_unit_vector: Callable) -> jax.Array:

@@ -57,6 +57,11 @@ class Run(NamedTuple):
         )
 
     @property
+    def moves(self) -> str:
+        """How its chains move: a name in ``slices.MOVES``."""
+        return self.fingerprint["settings"]["moves"]
+
+    @property
     def remaining(self) -> float:
         """The log evidence of the live points relative to that of the dead points."""
         return float(self.state.integrator.logZ_live - self.state.integrator.logZ)

@@ -42,6 +42,7 @@ try:
     from .quick_update import QuickUpdates
     from .run import Run
     from .run_plot import draw_run
+    from .slices import MOVES
 
     _HAS_NSS, _import_error = True, None
 # The host depends on none of them; and JAX without a device says so with the others, while blackjax is imported.
@@ -154,6 +155,9 @@ class NSS(NonLinearSearch):
     n_eff
         Go on drawing until the posterior has so many effective samples, which the result then holds. ``None`` for
         the samples of nested sampling.
+    moves
+        How chains move: ``"shrink"`` on slices whose bracket only shrinks, ``"step_out"`` on blackjax's own, bit for
+        bit, which take twice as many evaluations.
 
     Raises
     ------
@@ -204,6 +208,7 @@ class NSS(NonLinearSearch):
         stalled_after: float | None = 600.0,
         num_importance_draws: int | None = None,
         n_eff: int | None = None,
+        moves: str = "shrink",
         **kwargs,
     ):
         if not _HAS_NSS:
@@ -220,6 +225,7 @@ class NSS(NonLinearSearch):
         checks.check_interval("iterations_per_full_update", iterations_per_full_update)
         checks.check_seconds("stalled_after", stalled_after)
         checks.check_importance(num_importance_draws, n_eff)
+        checks.check_choice("moves", moves, MOVES)
         checks.check_num_delete(num_delete, n_live)
         checks.check_termination(termination)
         checks.check_seed(seed)
@@ -246,6 +252,7 @@ class NSS(NonLinearSearch):
         self.stalled_after = stalled_after
         self.num_importance_draws = num_importance_draws
         self.n_eff = n_eff
+        self.moves = moves
         self._checkpoints_fail = False
         self._holds_folder = False
 
@@ -285,7 +292,7 @@ class NSS(NonLinearSearch):
             checks.memory_errors_explained(self.chunk_size),
         ):
             saved = self._saved_run(model)
-            sampler = self._sampler(model, fitness)
+            sampler = self._sampler(model, fitness, self.moves if saved is None else saved.moves)
             evaluate = partial(interruptions.call, sampler.init)
             run = self._start(evaluate, model) if saved is None else self._resume(saved, evaluate, model)
             started = time.perf_counter() - run.seconds
@@ -362,7 +369,7 @@ class NSS(NonLinearSearch):
         finally:
             self._holds_folder = False
 
-    def _sampler(self, model, fitness) -> kernel.NestedSliceSampler:
+    def _sampler(self, model, fitness, moves: str) -> kernel.NestedSliceSampler:
         checks.check_priors(model)
         # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
         log_likelihood = jax.jit(fitness.objective(SCALAR, compile=False), inline=True)
@@ -374,6 +381,7 @@ class NSS(NonLinearSearch):
             num_mcmc_steps=self.num_mcmc_steps,
             termination=self.termination,
             chunk_size=self.chunk_size or kernel.best_chunk_size(log_likelihood, model.prior_count),
+            moves=MOVES[moves],
         )
         self.logger.info("Likelihoods evaluated at once: %d.", sampler.lanes)
         return sampler
@@ -384,12 +392,13 @@ class NSS(NonLinearSearch):
             init_key, self.n_live, model.prior_count, lambda unit: model.vector_from_unit_vector(unit, xp=jnp)
         )
         self.logger.info(
-            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%d. The likelihood is compiled "
-            "during the first iteration.",
+            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%d, moves=%r. The likelihood is "
+            "compiled during the first iteration.",
             model.prior_count,
             self.n_live,
             self.num_delete,
             self.num_mcmc_steps,
+            self.moves,
         )
         for doubt in diagnostics.doubts_about_settings(model.prior_count, self.n_live, self.num_mcmc_steps):
             self.logger.warning(doubt)
@@ -419,7 +428,11 @@ class NSS(NonLinearSearch):
             state, dead, run_key, iteration = self._load_newest_whole(path)
             notes = checkpoint.load_notes(path)
             fingerprint = fingerprint_of(self, model)
-            self._check_fingerprint(notes.get("fingerprint", {}), fingerprint)
+            recorded = notes.get("fingerprint", {})
+            if "moves" not in recorded.get("settings", {}):
+                fingerprint["settings"]["moves"] = "step_out"
+                self.logger.info("The checkpoint does not say how chains move: the run goes on with 'step_out'.")
+            self._check_fingerprint(recorded, fingerprint)
         if not isinstance(dead, History):
             dead = self._history(map(kernel.without_diagnostics, dead))
         return Run(state, dead, run_key, iteration, notes.get("seconds", 0.0), fingerprint, self._draws(notes))
@@ -696,6 +709,7 @@ class NSS(NonLinearSearch):
             seed=self.seed,
             log_priors=run.of_points("logdensity"),
             trust={
+                "moves": run.moves,
                 "converged": bool(kernel.has_converged(run.state, self.termination)),
                 "log_evidence_remaining": run.remaining,
                 **diagnostics.trust(

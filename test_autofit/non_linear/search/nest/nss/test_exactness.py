@@ -62,7 +62,7 @@ def test_a_fit_is_blackjax_s_own_run(make):
     problem = make()
     settings = {**problem.settings, "n_live": 100}
     points, evaluations = plain_blackjax(problem, settings)
-    found, _ = af.NSS(**settings)._fit(problem.model, problem.analysis)
+    found, _ = af.NSS(**settings, moves="step_out")._fit(problem.model, problem.analysis)
     assert same_bytes(found.positions, np.concatenate([block.position for block in points]))
     assert same_bytes(found.loglikelihoods, np.concatenate([block.loglikelihood for block in points]))
     assert found.evals == 100 + evaluations + found.trust["importance_draws"]
@@ -83,7 +83,7 @@ def test_a_fit_is_the_research_package_s_own_run():
         num_delete=10,
         termination=-3.0,
     )
-    found, _ = af.NSS(**settings)._fit(model, problem.analysis)
+    found, _ = af.NSS(**settings, moves="step_out")._fit(model, problem.analysis)
     assert same_bytes(found.positions, final.particles.position)
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import kernel
+from autofit.non_linear.search.nest.nss import kernel, slices
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
@@ -40,7 +40,7 @@ def runs(
     log_likelihood,
     num_delete,
     num_steps,
-    max_shrinkage=kernel.MAX_SHRINKAGE,
+    max_shrinkage=slices.MAX_SHRINKAGE,
     lanes=None,
     flat=lambda x: x,
     iterations=4,
@@ -56,7 +56,7 @@ def runs(
     new_particle = lambda position, loglikelihood_birth: blackjax.ns.base.init_state_strategy(  # noqa: E731
         position, arguments["logprior_fn"], arguments["loglikelihood_fn"], loglikelihood_birth
     )
-    strategy = kernel.single_evaluation_update(new_particle, lanes or num_delete)
+    strategy = kernel.single_evaluation_update(new_particle, lanes or num_delete, slices.STEPPING_OUT)
     algorithms = blackjax.nss(**arguments), blackjax.nss(update_strategy=strategy, **arguments)
 
     def compiled_run(algorithm):
@@ -129,7 +129,7 @@ def test_same_bits_in_single_precision():
 
 
 def test_an_exhausted_budget_leaves_the_chain_in_place(monkeypatch):
-    monkeypatch.setattr(kernel, "MAX_SHRINKAGE", 3)
+    monkeypatch.setattr(slices, "MAX_SHRINKAGE", 3)
     init, blackjax_run, our_run = runs(LIKELIHOODS["peaked"], 20, 6, max_shrinkage=3, lanes=6)
     state = init(jax.random.uniform(jax.random.PRNGKey(1), (60, 4), minval=-1.0, maxval=1.0))
     ours = our_run(state, jax.random.PRNGKey(2))

@@ -62,7 +62,15 @@ def moved_to(search, source):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("n_live", 61), ("num_mcmc_steps", 4), ("num_delete", 21), ("termination", -2.0), ("seed", 1)]
+    ("name", "value"),
+    [
+        ("n_live", 61),
+        ("num_mcmc_steps", 4),
+        ("num_delete", 21),
+        ("termination", -2.0),
+        ("seed", 1),
+        ("moves", "step_out"),
+    ],
 )
 def test_other_settings(problem, interrupted, name, value):
     search = moved_to(new_search(problem, **{name: value}), interrupted)
@@ -194,7 +202,7 @@ def test_files_moved_away_start_anew(problem, interrupted, tmp_path, caplog):
 
 def test_a_checkpoint_of_the_host_s_own_class_resumes_to_the_same_bytes(problem, caplog):
     """Its format: a pickled dict of state, dead (with blackjax's diagnostics), run_key and iteration."""
-    expected, _ = af.NSS(**SETTINGS)._fit(problem.model, problem.analysis)
+    expected, _ = af.NSS(**SETTINGS, moves="step_out")._fit(problem.model, problem.analysis)
     search, model = new_search(problem), problem.model
     algorithm = blackjax.nss(
         logprior_fn=lambda x: sum(model.log_prior_list_from_vector(x, xp=jnp)),
@@ -214,7 +222,9 @@ def test_a_checkpoint_of_the_host_s_own_class_resumes_to_the_same_bytes(problem,
 
     caplog.set_level(logging.INFO)
     found, _ = search._fit(model, problem.analysis)
+    assert "The checkpoint does not say how chains move: the run goes on with 'step_out'." in caplog.text
     assert "Resuming NSS from iteration 6" in caplog.text
+    assert found.trust["moves"] == "step_out"
     assert same_run(found, expected)
 
 
