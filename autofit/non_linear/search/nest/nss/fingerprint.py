@@ -17,9 +17,10 @@ def fingerprint_of(search: Any, model: Any) -> dict[str, Any]:
     versions of the libraries and the device, as strings, numbers, lists and dicts.
     """
     settings = {name: getattr(search, name) for name in (*search.__identifier_fields__, "moves")}
+    settings |= {"seed": search.backend_seed, "num_mcmc_steps": search.num_mcmc_steps_of(model)}
     device = jax.devices()[0]
     return {
-        "settings": {**settings, "seed": search.backend_seed},
+        "settings": settings,
         "parameters": [
             f"{'.'.join(map(str, model.path_for_prior(prior)))}: {type(prior).__name__}({prior.parameter_string})"
             for prior in (named.prior for named in model.prior_tuples_ordered_by_id)

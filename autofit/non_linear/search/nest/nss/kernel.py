@@ -9,6 +9,11 @@ five places. Here each chain is a small state machine (``slices.py``) that stand
 one tick evaluates the likelihood once for every lane. Each chain draws the same random numbers from the same keys as
 in blackjax, so with blackjax's moves the points are the same: to the last bit with a lane for each chain, to rounding
 with fewer.
+
+With moves of our own, live points are divided into two lineages for ever. A chain begins at a point of the lineage
+whose point it replaces, and its directions come from the covariance of the other. If they came from its own, the
+points would be steered by their relatives: where relatives are close, directions are short across and chains stay
+close, so the region that the points fill shrinks without being counted, and the evidence is too high.
 """
 
 import math
@@ -22,8 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 from blackjax.ns.adaptive import AdaptiveNSState
 from blackjax.ns.adaptive import init as adaptive_init
-from blackjax.ns.base import NSInfo, StateWithLogLikelihood, init_state_strategy
+from blackjax.ns.base import NSInfo, StateWithLogLikelihood, delete_fn, init_state_strategy
 from blackjax.ns.nss import live_covariance_factor
+from blackjax.types import ArrayTree
 from jax.flatten_util import ravel_pytree
 
 from .slices import SHRINKING, Chain, ChainInfo, Moves, Slice, select
@@ -215,7 +221,13 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves) -
     def strategy(_constrained_step, num_mcmc_steps: int, num_delete: int) -> Callable:
         def update(rng_key, state, loglikelihood_0, covariance_factor):
             choice_key, sample_key = jax.random.split(rng_key)
-            start = _choose_survivors(choice_key, state.particles, loglikelihood_0, num_delete)
+            lineages = moves.lineages_of(len(state.particles.loglikelihood), len(covariance_factor))
+            if lineages == 1:
+                start = _choose_survivors(choice_key, state.particles, loglikelihood_0, num_delete)
+            else:
+                lineage = _lineages_of_the_dead(state, num_delete, lineages)
+                start = _choose_relatives(choice_key, state.particles, loglikelihood_0, lineage, lineages)
+                covariance_factor = _factors_of_others(state.particles.position, lineages)[lineage]
             slices = moves.draw(sample_key, start.position, covariance_factor, num_mcmc_steps)
             tick = jax.vmap(partial(moves.tick, new_particle, loglikelihood_0))
             particles, info = _run_chains(moves.begin, tick, start, slices, lanes)
@@ -238,6 +250,33 @@ def _choose_survivors(rng_key, particles, loglikelihood_0, number):
     return _rows(particles, chosen)
 
 
+def _lineages(n_live: int, lineages: int) -> jax.Array:
+    """The lineage of each live point, for ever: a new point takes the place of one that died."""
+    return jnp.arange(n_live) * lineages // n_live
+
+
+def _lineages_of_the_dead(state: AdaptiveNSState, num_delete: int, lineages: int) -> jax.Array:
+    _, replaced = delete_fn(state, num_delete)
+    return _lineages(len(state.particles.loglikelihood), lineages)[replaced]
+
+
+def _choose_relatives(rng_key, particles, loglikelihood_0, lineage, lineages):
+    """As ``_choose_survivors``, for each chain among its own lineage, or among all if none of that survives."""
+    survives = particles.loglikelihood > loglikelihood_0
+    related = survives & (_lineages(len(survives), lineages) == lineage[:, None])
+    eligible = jnp.where(related.any(axis=1, keepdims=True), related, survives)
+    eligible = jnp.where(eligible.any(axis=1, keepdims=True), eligible, True)
+    return _rows(particles, jax.random.categorical(rng_key, jnp.where(eligible, 0.0, -jnp.inf)))
+
+
+def _factors_of_others(positions: ArrayTree, lineages: int) -> jax.Array:
+    """``(lineages, n_dim, n_dim)``: for each, the factor of the covariance of all live points but its own."""
+    flat = jax.vmap(lambda position: ravel_pytree(position)[0])(positions)
+    other = _lineages(len(flat), lineages) != jnp.arange(lineages)[:, None]
+    covariance = jax.vmap(lambda counts: jnp.cov(flat.T, fweights=counts))(other.astype(int))
+    return jnp.linalg.cholesky(covariance.reshape(lineages, flat.shape[1], flat.shape[1]))
+
+
 def _ranks(rng_key, live, loglikelihood_0, new):
     """The ``rank`` of ``UpdateInfo``; among equal log likelihoods it is drawn at random."""
     survivors = jnp.where(live.loglikelihood > loglikelihood_0, live.loglikelihood, jnp.inf)
@@ -252,8 +291,9 @@ def _ranks(rng_key, live, loglikelihood_0, new):
 def _jumps(covariance_factor, start, end):
     """The ``jump`` of ``UpdateInfo``; both positions have a leading axis of chains."""
     moved = jax.vmap(lambda a, b: ravel_pytree(b)[0] - ravel_pytree(a)[0])(start, end)
-    whitened = jax.scipy.linalg.solve_triangular(covariance_factor, moved.T, lower=True)
-    return (whitened**2).mean(axis=0) / 2.0
+    of_chain = None if covariance_factor.ndim == 2 else 0
+    solve = jax.vmap(partial(jax.scipy.linalg.solve_triangular, lower=True), in_axes=(of_chain, 0))
+    return (solve(covariance_factor, moved) ** 2).mean(axis=1) / 2.0
 
 
 def _run_chains(begin_slice: Callable, tick: Callable, start: StateWithLogLikelihood, slices: Slice, lanes: int):

@@ -62,6 +62,11 @@ class Run(NamedTuple):
         return self.fingerprint["settings"]["moves"]
 
     @property
+    def num_mcmc_steps(self) -> int:
+        """The slices of each chain."""
+        return self.fingerprint["settings"]["num_mcmc_steps"]
+
+    @property
     def remaining(self) -> float:
         """The log evidence of the live points relative to that of the dead points."""
         return float(self.state.integrator.logZ_live - self.state.integrator.logZ)

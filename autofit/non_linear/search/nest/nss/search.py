@@ -121,7 +121,7 @@ class NSS(NonLinearSearch):
     n_live
         Number of live points.
     num_mcmc_steps
-        Slices of the chain that finds each new point. ``max(5, 2 * n_dim)`` is recommended.
+        Slices of the chain that finds each new point. ``None`` for the recommended ``max(5, 2 * n_dim)``.
     num_delete
         Points replaced in each iteration, by as many chains at once. Below ``n_live``.
     chunk_size
@@ -194,7 +194,7 @@ class NSS(NonLinearSearch):
         path_prefix: str | None = None,
         unique_tag: str | None = None,
         n_live: int = 200,
-        num_mcmc_steps: int = 5,
+        num_mcmc_steps: int | None = None,
         num_delete: int = 50,
         chunk_size: int | None = None,
         termination: float = -3.0,
@@ -215,9 +215,10 @@ class NSS(NonLinearSearch):
             raise checks.why_not_imported(_import_error) from _import_error
 
         checks.check_count("n_live", n_live, minimum=2)
-        checks.check_count("num_mcmc_steps", num_mcmc_steps)
         checks.check_count("num_delete", num_delete)
         checks.check_count("number_of_cores", number_of_cores)
+        if num_mcmc_steps is not None:
+            checks.check_count("num_mcmc_steps", num_mcmc_steps)
         if chunk_size is not None:
             checks.check_count("chunk_size", chunk_size)
         checks.check_interval("checkpoint_interval", checkpoint_interval)
@@ -346,6 +347,10 @@ class NSS(NonLinearSearch):
         """The seed of the sampling: ``seed``, or for a cell of a grid search one of its own made from it."""
         return child_seed(self, self.seed)
 
+    def num_mcmc_steps_of(self, model) -> int:
+        """The slices of each chain in a fit of ``model``."""
+        return self.num_mcmc_steps or diagnostics.recommended_steps(model.prior_count)
+
     @property
     def checkpoint_file(self) -> Path | None:
         """Where the run is checkpointed, ``None`` where the paths store nothing."""
@@ -378,7 +383,7 @@ class NSS(NonLinearSearch):
             log_prior=lambda vector: sum(model.log_prior_list_from_vector(vector, xp=jnp)),
             log_likelihood=log_likelihood,
             num_delete=self.num_delete,
-            num_mcmc_steps=self.num_mcmc_steps,
+            num_mcmc_steps=self.num_mcmc_steps_of(model),
             termination=self.termination,
             chunk_size=self.chunk_size or kernel.best_chunk_size(log_likelihood, model.prior_count),
             moves=MOVES[moves],
@@ -397,10 +402,10 @@ class NSS(NonLinearSearch):
             model.prior_count,
             self.n_live,
             self.num_delete,
-            self.num_mcmc_steps,
+            self.num_mcmc_steps_of(model),
             self.moves,
         )
-        for doubt in diagnostics.doubts_about_settings(model.prior_count, self.n_live, self.num_mcmc_steps):
+        for doubt in diagnostics.doubts_about_settings(model.prior_count, self.n_live, self.num_mcmc_steps_of(model)):
             self.logger.warning(doubt)
         state = evaluate(positions, save=self._leave_without_checkpoint)
         invalid = np.count_nonzero(np.asarray(state.particles.loglikelihood) <= self.invalid_value)
@@ -680,7 +685,7 @@ class NSS(NonLinearSearch):
         """The finished run as it is, after what is to be thought of it is said."""
         n_dim = internal.positions.shape[1]
         self.logger.info(second_evidence.verdict(internal.trust))
-        for doubt in diagnostics.doubts_about_run(internal.trust, n_dim, self.num_mcmc_steps):
+        for doubt in diagnostics.doubts_about_run(internal.trust, n_dim, internal.num_mcmc_steps):
             self.logger.warning(doubt)
         if self.n_eff is not None and internal.ess < self.n_eff:
             self.logger.warning(second_evidence.why_too_few(internal.trust, self.n_eff, internal.ess))
@@ -703,7 +708,7 @@ class NSS(NonLinearSearch):
             evals=run.evaluations + sum(len(batch.positions) for batch in run.draws),
             ess=int(posterior.effective_sample_size),
             n_live=self.n_live,
-            num_mcmc_steps=self.num_mcmc_steps,
+            num_mcmc_steps=run.num_mcmc_steps,
             num_delete=self.num_delete,
             termination=self.termination,
             seed=self.seed,
@@ -713,7 +718,7 @@ class NSS(NonLinearSearch):
                 "converged": bool(kernel.has_converged(run.state, self.termination)),
                 "log_evidence_remaining": run.remaining,
                 **diagnostics.trust(
-                    points, run.n_dim, *map(run.of_chains, ("moves", "rank", "jump")), self.num_mcmc_steps
+                    points, run.n_dim, *map(run.of_chains, ("moves", "rank", "jump")), run.num_mcmc_steps
                 ),
                 **second_evidence.entries(
                     float(posterior.log_evidences.mean()), float(posterior.log_evidences.std()), second

@@ -11,6 +11,7 @@ the current point is not: so the same brackets, with the same probability, lead 
 side is drawn beforehand; a bracket that is never expanded is Neal's first and simplest.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,7 +27,9 @@ MAX_SHRINKAGE = 100
 STEP_OUT_LEFT, STEP_OUT_RIGHT, SHRINK = range(3)
 # Of a bracket that only shrinks, relative to blackjax's first bracket (docs/performance.md). A power of two loses
 # no bit.
-WIDTH = 2.0
+WIDTH = 4.0
+# Among how many lineages live points are divided, if those outside each have so many points a parameter.
+LINEAGES, POINTS_PER_PARAMETER = 4, 2
 
 
 class Moves(NamedTuple):
@@ -37,17 +40,26 @@ class Moves(NamedTuple):
     ----------
     draw
         ``draw(rng_key, positions, covariance_factor, num_steps)``: all that is random, a ``Slice`` with leading axes
-        ``(num_steps, chains)``, from the ``(chains, n_dim)`` positions that only tell how many and of what kind.
+        ``(num_steps, chains)``, from the ``(chains, n_dim)`` positions that only tell how many and of what kind. The
+        factor is ``(n_dim, n_dim)``, or ``(chains, n_dim, n_dim)`` with one for each chain.
     begin
         ``begin(particle, slice, info) -> Chain``: a chain at the beginning of one of its slices.
     tick
         ``tick(new_particle, contour, chain) -> (Chain, done)``: the chain after one likelihood evaluation, and
         whether its slice is done.
+    lineages
+        Among how many lineages the live points are divided, at most.
     """
 
     draw: Callable
     begin: Callable
     tick: Callable
+    lineages: int
+
+    def lineages_of(self, n_live: int, n_dim: int) -> int:
+        """Among how many lineages so many live points are divided: one where they are too few for more."""
+        outside = n_live - math.ceil(n_live / self.lineages)
+        return self.lineages if outside >= POINTS_PER_PARAMETER * n_dim else 1
 
 
 class Slice(NamedTuple):
@@ -127,9 +139,12 @@ def draw_slices(width, rng_key, positions, covariance_factor, num_steps) -> Slic
     """The slices of all chains, with brackets ``width`` times as long as blackjax's."""
     chains = len(jax.tree.leaves(positions)[0])
     keys = jax.vmap(lambda key: jax.random.split(key, num_steps))(jax.random.split(rng_key, chains))
-    draw = jax.vmap(partial(_draw_slice, width, covariance_factor))
+    of_chain = None if covariance_factor.ndim == 2 else 0
+    draw = jax.vmap(partial(_draw_slice, width), in_axes=(of_chain, 0, 0))
     # Step by step, as blackjax does it: products of other shapes may round differently.
-    return jax.lax.map(lambda keys_of_step: draw(keys_of_step, positions), jnp.swapaxes(keys, 0, 1))
+    return jax.lax.map(
+        lambda keys_of_step: draw(covariance_factor, keys_of_step, positions), jnp.swapaxes(keys, 0, 1)
+    )
 
 
 def _draw_slice(width, covariance_factor, rng_key, position) -> Slice:
@@ -228,7 +243,7 @@ def select(condition: jax.Array, new: Any, old: Any) -> Any:
 
 
 # The bracket only shrinks: a slice costs the points tried within it, and no look at its ends.
-SHRINKING = Moves(partial(draw_slices, WIDTH), _begin_shrinking, tick)
+SHRINKING = Moves(partial(draw_slices, WIDTH), _begin_shrinking, tick, LINEAGES)
 # blackjax's own: the bracket is expanded until both ends are outside, then shrunk.
-STEPPING_OUT = Moves(partial(draw_slices, 1.0), _begin_stepping_out, tick)
+STEPPING_OUT = Moves(partial(draw_slices, 1.0), _begin_stepping_out, tick, 1)
 MOVES = {"shrink": SHRINKING, "step_out": STEPPING_OUT}

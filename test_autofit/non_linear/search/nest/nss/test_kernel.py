@@ -174,3 +174,55 @@ def test_the_likelihood_is_compiled_at_one_place():
     jaxpr = jax.make_jaxpr(sampler.advance)((state, jax.random.PRNGKey(0)), 1)
     assert len(traced) == 1
     assert str(jaxpr).count("while[") == 2  # over iterations, and over ticks
+
+
+def iteration_of_two_clouds(moves, num_delete=4, spread=(0.3, 3.0)):
+    """The state before an iteration and after it: in its first half of slots narrow points, far from wide ones."""
+
+    def log_likelihood(x):
+        return -1e-3 * jnp.sum(x**2)
+
+    def log_prior(x):
+        return 0.0 * x[0]
+
+    rng = np.random.default_rng(0)
+    centres, scales = np.repeat([-100.0, 100.0], 40), np.repeat(spread, 40)
+    positions = centres[:, None] + scales[:, None] * rng.standard_normal((80, 2))
+    sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, num_delete, 1, -3.0, moves=moves)
+    state = sampler.init(jnp.asarray(positions))
+    (after, _), dead, _ = sampler.advance((state, jax.random.PRNGKey(1)), 1)
+    return np.asarray(state.particles.position), np.asarray(after.particles.position), dead
+
+
+TWO_LINEAGES = slices.SHRINKING._replace(lineages=2)
+
+
+def test_a_new_point_is_of_the_lineage_whose_point_it_replaces():
+    before, after, _ = iteration_of_two_clouds(TWO_LINEAGES, num_delete=40)
+    replaced = np.any(before != after, axis=1)
+    assert 10 < replaced[:40].sum() < 30
+    assert np.all(after[:40, 0] < 0.0)
+    assert np.all(after[40:, 0] > 0.0)
+    _, mixed, _ = iteration_of_two_clouds(slices.STEPPING_OUT, num_delete=40)
+    assert np.any(mixed[:40, 0] > 0.0)
+
+
+@pytest.mark.parametrize(("spread", "far"), [((0.3, 3.0), True), ((0.3, 0.3), False), ((3.0, 0.3), False)])
+def test_directions_come_from_the_covariance_of_the_other_lineages(spread, far):
+    """So points move as far as those of the other lineage are apart, not as far as their own."""
+    before, after, _ = iteration_of_two_clouds(TWO_LINEAGES, num_delete=40, spread=spread)
+    replaced = np.any(before != after, axis=1)[:40]
+    centre = before[:40].mean(axis=0)
+    from_centre = np.abs(after[:40][replaced] - centre) - 2.0 * spread[0]
+    assert np.any(from_centre > 1.5) == far
+
+
+def test_a_lineage_of_which_none_survives_goes_on_from_the_others():
+    before, after, dead = iteration_of_two_clouds(TWO_LINEAGES, num_delete=79)
+    assert np.isfinite(after).all()
+    assert np.all(np.asarray(dead.update_info.moves)[0] == 1)
+
+
+def test_too_few_points_are_of_one_lineage():
+    assert [slices.SHRINKING.lineages_of(n_live, 21) for n_live in (40, 55, 56, 210)] == [1, 1, 4, 4]
+    assert slices.STEPPING_OUT.lineages_of(1000, 2) == 1

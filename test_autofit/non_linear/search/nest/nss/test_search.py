@@ -43,7 +43,7 @@ def test_signature():
         path_prefix=None,
         unique_tag=None,
         n_live=200,
-        num_mcmc_steps=5,
+        num_mcmc_steps=None,
         num_delete=50,
         chunk_size=None,
         termination=-3.0,
@@ -57,6 +57,7 @@ def test_signature():
         stalled_after=600.0,
         num_importance_draws=None,
         n_eff=None,
+        moves="shrink",
     )
 
 
@@ -118,6 +119,8 @@ def test_a_search_can_be_pickled():
         ("n_live", 200.5),
         ("n_live", "200"),
         ("num_mcmc_steps", 0),
+        ("moves", "jump"),
+        ("moves", None),
         ("num_delete", 0),
         ("num_delete", -5),
         ("num_delete", 200),
@@ -152,6 +155,17 @@ def test_more_cores_are_ignored_with_a_warning(caplog):
 
 
 # Fits
+
+
+@pytest.mark.parametrize(("number", "expected"), [(None, 6), (4, 4)])
+def test_without_a_number_of_slices_it_follows_from_the_parameters(number, expected, caplog):
+    search = af.NSS(n_live=60, num_delete=20, termination=-0.5, num_mcmc_steps=number)
+    problem = Problem(box(3), lambda x: -jnp.sum(x**2))
+    internal, _ = search._fit(problem.model, problem.analysis)
+    assert internal.num_mcmc_steps == expected
+    assert f"num_mcmc_steps={expected}, moves='shrink'" in caplog.text
+    assert ("is few for 3 parameters" in caplog.text) == (number == 4)
+    assert search.samples_info_from(internal)["moves"] == "shrink"
 
 
 def test_a_fit_ends_with_results_and_without_a_checkpoint(problem, monkeypatch):

@@ -129,7 +129,7 @@ def test_a_bracket_that_only_shrinks_goes_through_blackjax_s_points():
 
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
     settings = dict(logprior_fn=log_prior, loglikelihood_fn=log_likelihood, num_delete=20, num_inner_steps=7)
-    update = kernel.single_evaluation_update(new_particle, 20, SHRINKING)
+    update = kernel.single_evaluation_update(new_particle, 20, SHRINKING._replace(lineages=1))
     ours = blackjax.nss(**settings, update_strategy=update)
     theirs = blackjax.nss(**settings, max_steps=1, inner_kernel_params=wide)
     start = jax.random.uniform(jax.random.PRNGKey(0), (60, 4), minval=-1.0, maxval=1.0)
