@@ -6,11 +6,11 @@ and what averaging the weights is worth.
     python docs/benchmarks/calibration.py runs
     python docs/benchmarks/calibration.py runs --perfect
 
-For the runs of each problem, the distance of nested sampling's log evidence from the truth, in nats and in units of
-its error: mean 0 and standard deviation 1 if it is calibrated (for as many seeds as N, within about 1/sqrt(N) and
-0.7/sqrt(N)). Beside it what tells of it: the jump of the chains, the excess of the log evidence that it leads to
-expect, and the shares of the runs that are warned of it, and of uneven insertion ranks. Where the evidence is not
-known (*) it is the mean of all second evidences that may be used, weighted by their errors.
+For the runs of each problem, the evaluations they took, and the distance of nested sampling's log evidence from the
+truth, in nats and in units of its error: mean 0 and standard deviation 1 if it is calibrated (for as many seeds as N,
+within about 1/sqrt(N) and 0.7/sqrt(N)). Beside it what tells of it: the jump of the chains, the excess of the log
+evidence that it leads to expect, and the shares of the runs that are warned of it, and of uneven insertion ranks.
+Where the evidence is not known (*) it is the mean of all second evidences that may be used, weighted by their errors.
 
 Then the same of the second evidence: how many of the runs have one that may be used, their distance from the truth in
 nats and in errors, the worst of them, and the draws, effective draws and seconds it took.
@@ -43,6 +43,7 @@ from autofit.non_linear.search.nest.nss.posterior import (
 )
 from autofit.non_linear.search.nest.nss.prior_space import from_standard_normal, to_standard_normal
 from autofit.non_linear.search.nest.nss.second_evidence import NEGLIGIBLE
+from autofit.non_linear.search.nest.nss.slices import MOVES
 
 N_DIM, SIGMA, DEPTH = 5, 0.05, 25  # of the perfect runs; their posterior lies e**-11 deep in the prior
 
@@ -50,6 +51,7 @@ N_DIM, SIGMA, DEPTH = 5, 0.05, 25  # of the perfect runs; their posterior lies e
 class Judged(NamedTuple):
     """What is found of a run: both evidences, and what tells whether to trust the first."""
 
+    evaluations: int
     log_evidence: float
     error: float
     trust: dict
@@ -66,16 +68,19 @@ class Judged(NamedTuple):
 
 
 def judged_run(
-    run: dict, problem: problems.Problem, log_likelihoods: Callable | None, num_steps: int, seed: int
+    run: dict, problem: problems.Problem, log_likelihoods: Callable | None, num_steps: int, moves: str, seed: int
 ) -> Judged:
     log_likelihood, birth = run["loglikelihood"], run["loglikelihood_birth"]
     n_live, num_delete = int(run["n_live"]), int(run["num_delete"])
     points = diagnostics.Points(log_likelihood, birth, n_live, num_delete)
     posterior = posterior_from(log_likelihood, birth, np.random.default_rng(seed))
-    trust = diagnostics.trust(points, run["position"].shape[1], run["moves"], run["rank"], run["jump"], num_steps)
-    log_evidence, error = posterior.log_evidences.mean(), posterior.log_evidences.std()
+    n_dim, evaluations = run["position"].shape[1], int(run["evaluations"].sum())
+    lineages = MOVES[moves].lineages_of(n_live, n_dim)
+    trust = diagnostics.trust(points, n_dim, run["moves"], run["rank"], run["jump"], num_steps, lineages)
+    log_evidence = posterior.log_evidences.mean()
+    error = posterior.log_evidences.std() * diagnostics.error_factor(trust["jump"])
     if log_likelihoods is None:
-        return Judged(log_evidence, error, trust, None, 0.0)
+        return Judged(evaluations, log_evidence, error, trust, None, 0.0)
     started = time.perf_counter()
     importance = importance_sampler(run, problem, posterior, seed=seed)
     transform = from_standard_normal(problem.model)
@@ -83,7 +88,7 @@ def judged_run(
         importance.take(log_likelihoods(transform(importance.next_positions())))
     second = importance.evidence()
     seconds = time.perf_counter() - started
-    return Judged(log_evidence, error, trust, second, seconds)
+    return Judged(evaluations, log_evidence, error, trust, second, seconds)
 
 
 def importance_sampler(run: dict, problem: problems.Problem, posterior, n_eff: int = 0, seed: int = 0):
@@ -106,7 +111,7 @@ def log_likelihoods_of(problem: problems.Problem) -> Callable:
     return jax.jit(lambda positions: jax.lax.map(log_likelihood, positions, batch_size=chunk_size or 1000))
 
 
-def judged_runs(folder: Path, name: str, drawn: int) -> tuple[list[Judged], float | None]:
+def judged_runs(folder: Path, name: str, drawn: int, moves: str) -> tuple[list[Judged], float | None]:
     """The recorded runs of a problem, so many with a second evidence, and its log evidence if it is known."""
     setting = recorded_runs.SETTINGS[name]
     problem = setting.problem()
@@ -118,6 +123,7 @@ def judged_runs(folder: Path, name: str, drawn: int) -> tuple[list[Judged], floa
             problem,
             log_likelihoods if seed < drawn else None,
             setting.num_mcmc_steps,
+            moves,
             seed,
         )
         for seed in range(number)
@@ -138,7 +144,8 @@ def rows_of(name: str, runs: list[Judged], truth: float | None) -> tuple[str, st
     z = off / [run.error for run in runs]
     jump, excess = (np.mean([run.trust[key] for run in runs]) for key in ("jump", "log_evidence_excess"))
     first = (
-        f"| {name} | {setting.n_live} | {setting.num_mcmc_steps} | {len(runs)} | {mean_of(off, 2)} "
+        f"| {name} | {setting.n_live} | {setting.num_mcmc_steps} "
+        f"| {np.mean([run.evaluations for run in runs]):,.0f} | {len(runs)} | {mean_of(off, 2)} "
         f"| {z.mean():+.2f} | {z.std(ddof=1):.2f} | {jump:.2f} | {excess:.2f} "
         f"| {np.mean([run.warned for run in runs]):.0%} | {np.mean([run.uneven for run in runs]):.0%} |"
     )
@@ -198,18 +205,18 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of recorded_runs.py")
     parser.add_argument("--problems", choices=recorded_runs.SETTINGS, nargs="+", default=list(recorded_runs.SETTINGS))
     parser.add_argument("--drawn", type=int, default=60, help="how many seeds get a second evidence")
+    parser.add_argument("--moves", choices=MOVES, default="shrink", help="how the chains of these runs moved")
     parser.add_argument("--perfect", action="store_true", help="show what averaging the weights is worth instead")
     arguments = parser.parse_args()
     if arguments.perfect:
         return print_perfect_runs()
     names = [name for name in arguments.problems if (arguments.folder / f"{name}-0.npz").exists()]
     tables = []
-    print(
-        "| nested sampling | n_live | steps | seeds | minus the truth | in errors, mean | standard deviation ", end=""
-    )
-    print("| jump | expected excess | warned | uneven |\n|---|" + "---:|" * 10)
+    print("| nested sampling | n_live | steps | evaluations | seeds | minus the truth | in errors, mean ", end="")
+    print("| standard deviation ", end="")
+    print("| jump | expected excess | warned | uneven |\n|---|" + "---:|" * 11)
     for name in names:
-        first, second = rows_of(name, *judged_runs(arguments.folder, name, arguments.drawn))
+        first, second = rows_of(name, *judged_runs(arguments.folder, name, arguments.drawn, arguments.moves))
         print(first, flush=True)
         tables.append(second)
     print(

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss.run import Run
+from autofit.non_linear.search.nest.nss.slices import MOVES
 
 TERMINATION = -3.0
 LENSES = ("sersic", "mge")
@@ -61,7 +62,7 @@ SETTINGS = {
 }
 
 
-def record(folder: Path, name: str, seeds: int) -> None:
+def record(folder: Path, name: str, seeds: int, moves: str) -> None:
     """Run the problem with so many seeds, and keep what there is to know of each run."""
     setting = SETTINGS[name]
     problem = setting.problem()
@@ -69,7 +70,13 @@ def record(folder: Path, name: str, seeds: int) -> None:
     log_likelihood = jax.jit(log_likelihood, inline=True)
     chunk_size = kernel.best_chunk_size(log_likelihood, problem.model.prior_count)
     sampler = kernel.nested_slice_sampler(
-        log_prior, log_likelihood, setting.num_delete, setting.num_mcmc_steps, TERMINATION, chunk_size
+        log_prior,
+        log_likelihood,
+        setting.num_delete,
+        setting.num_mcmc_steps,
+        TERMINATION,
+        chunk_size,
+        MOVES[moves],
     )
     for seed in range(seeds):
         path = folder / f"{name}-{seed}.npz"
@@ -106,10 +113,11 @@ def main() -> None:
     cheap = [name for name in SETTINGS if name not in LENSES]
     parser.add_argument("--problems", choices=SETTINGS, nargs="+", default=cheap, help="all but the lenses")
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0")
+    parser.add_argument("--moves", choices=MOVES, default="shrink", help="how chains move; a folder for each")
     arguments = parser.parse_args()
     arguments.folder.mkdir(exist_ok=True, parents=True)
     for name in arguments.problems:
-        record(arguments.folder, name, arguments.seeds)
+        record(arguments.folder, name, arguments.seeds, arguments.moves)
 
 
 if __name__ == "__main__":

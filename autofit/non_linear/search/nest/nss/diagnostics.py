@@ -9,8 +9,11 @@ from .posterior import simulate_log_shells
 
 # Where the evidence to come stops to depend on how far the likelihood has yet to rise.
 PEAK_REACHED = 10.0
-# How much of what chains remember ends up in the log evidence, measured on problems of known evidence.
-EXCESS_OF_MEMORY = 0.4
+# How much of what chains remember ends up in the log evidence and in its variance, measured on problems of known
+# evidence (docs/monitoring.md).
+EXCESS_OF_MEMORY, SCATTER_OF_MEMORY = 0.4, 0.5
+# Of errors that are this many times those of independent points one is told.
+MUCH_SCATTER = 2.0
 # In errors of the log evidence, by how much it may be expected to be too high.
 WORRYING_EXCESS = 1.0
 # A run that is as it should be is suspected once in a hundred times.
@@ -165,13 +168,14 @@ def insertion_rank_p_value(ranks: np.ndarray, n_live: int, num_delete: int) -> f
 
 def expected_excess(jump: float, n_dim: int, n_live: int, compression: float) -> float:
     """
-    By how much the log evidence is expected to be too high, in nats, because chains end near where they began.
+    By how much the log evidence is expected to be too high, in nats, because chains end near where they began and
+    are steered by the covariance of their own relatives.
 
-    A point that dies on the contour has relatives nearby: points whose chains began at it, or where it did. They lie
-    near the contour too, and the chains that begin at them move inwards more than the other way. So fewer points die
-    in each e-fold of prior volume than should, and the volume left is overestimated. The effect falls as
-    ``1 / n_live``, grows with the compression, and in each direction with how long a chain remembers, which is
-    ``(1 - jump) / jump`` in chains. The factor is measured (docs/monitoring.md).
+    Points whose chains began at one another, or at the same point, lie near each other. The covariance that they
+    enter makes directions short where they are close, so that chains stay close. The region that the live points
+    fill shrinks without being counted, and the prior volume is overestimated. The effect falls as ``1 / n_live``,
+    grows with the compression, and in each direction with how long a chain remembers, which is ``(1 - jump) / jump``
+    in chains. The factor is measured. Chains that are steered by another lineage of live points show none of it.
 
     Parameters
     ----------
@@ -187,16 +191,45 @@ def expected_excess(jump: float, n_dim: int, n_live: int, compression: float) ->
     return max(0.0, EXCESS_OF_MEMORY * compression / n_live * n_dim * (1.0 - jump) / jump)
 
 
+def error_factor(jump: float) -> float:
+    """
+    How many times the error of the log evidence is that of independent points, because new points are relatives of
+    others: the variance grows with how long a chain remembers.
+
+    1 where the mean ``jump`` is NaN or zero: then nothing can be said.
+    """
+    return float(np.sqrt(1.0 + SCATTER_OF_MEMORY * max(0.0, 1.0 - jump) / jump)) if jump > 0.0 else 1.0
+
+
 def trust(
-    points: Points, n_dim: int, moves: np.ndarray, ranks: np.ndarray, jumps: np.ndarray, num_steps: int
+    points: Points,
+    n_dim: int,
+    moves: np.ndarray,
+    ranks: np.ndarray,
+    jumps: np.ndarray,
+    num_steps: int,
+    lineages: int,
 ) -> dict:
-    """The entries of ``samples_info`` that tell whether to trust a run; each array is ``(chains,)``."""
+    """
+    The entries of ``samples_info`` that tell whether to trust a run.
+
+    Parameters
+    ----------
+    points, n_dim
+        The points of the run, and its number of parameters.
+    moves, ranks, jumps
+        ``(chains,)``: the ``ChainRecord`` of each chain.
+    num_steps
+        Slices of each chain.
+    lineages
+        Among how many lineages the live points are divided.
+    """
     jump = float(np.mean(jumps, dtype=np.float64))
     compression = points.iterations * points.num_delete / points.n_live
     return {
         "insertion_rank_p_value": insertion_rank_p_value(ranks[ranks >= 0], points.n_live, points.num_delete),
         "jump": jump,
-        "log_evidence_excess": expected_excess(jump, n_dim, points.n_live, compression),
+        "log_evidence_excess": expected_excess(jump, n_dim, points.n_live, compression) if lineages == 1 else 0.0,
         "unmoved_slices": float(1.0 - moves.sum() / max(1, len(moves) * num_steps)),
     }
 
@@ -235,7 +268,14 @@ def doubts_about_run(found: dict, n_dim: int, num_mcmc_steps: int) -> list[str]:
             f"Chains end too near where they began (their jump is {found['jump']:.2f} of an independent one's): "
             f"nested sampling's log evidence is expected to be too high by {found['log_evidence_excess']:.1f}, and "
             f"its error is {found['log_evidence_nested_error']:.1f}. Believe the second evidence if there is one, "
-            f"else fit again with num_mcmc_steps={more_steps} and more live points."
+            f"else fit again with moves='shrink', or with num_mcmc_steps={more_steps} and more live points."
+        )
+    factor = error_factor(found["jump"])
+    if factor > MUCH_SCATTER:
+        doubts.append(
+            f"Chains end near where they began (their jump is {found['jump']:.2f} of an independent one's), which "
+            f"makes the error of nested sampling's log evidence {factor:.1f} times what it could be. For a smaller "
+            f"one, fit again with num_mcmc_steps={more_steps}."
         )
     if found["insertion_rank_p_value"] < SUSPICIOUS_P_VALUE:
         doubts.append(

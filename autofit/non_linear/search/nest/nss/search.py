@@ -659,7 +659,7 @@ class NSS(NonLinearSearch):
             dead_points=run.iteration * self.num_delete,
             evaluations=run.evaluations,
             log_evidence=float(log_evidences.mean()),
-            log_evidence_error=float(log_evidences.std()),
+            log_evidence_error=float(log_evidences.std()) * diagnostics.error_factor(run.jump),
             best_log_likelihood=float(points.log_likelihood.max()),
         )
 
@@ -718,10 +718,16 @@ class NSS(NonLinearSearch):
                 "converged": bool(kernel.has_converged(run.state, self.termination)),
                 "log_evidence_remaining": run.remaining,
                 **diagnostics.trust(
-                    points, run.n_dim, *map(run.of_chains, ("moves", "rank", "jump")), run.num_mcmc_steps
+                    points,
+                    run.n_dim,
+                    *map(run.of_chains, ("moves", "rank", "jump")),
+                    run.num_mcmc_steps,
+                    MOVES[run.moves].lineages_of(run.n_live, run.n_dim),
                 ),
                 **second_evidence.entries(
-                    float(posterior.log_evidences.mean()), float(posterior.log_evidences.std()), second
+                    float(posterior.log_evidences.mean()),
+                    float(posterior.log_evidences.std()) * diagnostics.error_factor(run.jump),
+                    second,
                 ),
             },
         )
