@@ -60,7 +60,8 @@ class Judged(NamedTuple):
 
     @property
     def warned(self) -> bool:
-        return self.trust["log_evidence_excess"] > diagnostics.WORRYING_EXCESS * self.error
+        found = self.trust | {"insertion_rank_p_value": 1.0, "unmoved_slices": 0.0}
+        return bool(diagnostics.doubts_about_run(found, 1, 1))
 
     @property
     def uneven(self) -> bool:
@@ -78,7 +79,11 @@ def judged_run(
     lineages = MOVES[moves].lineages_of(n_live, n_dim)
     trust = diagnostics.trust(points, n_dim, run["moves"], run["rank"], run["jump"], num_steps, lineages)
     log_evidence = posterior.log_evidences.mean()
-    error = posterior.log_evidences.std() * diagnostics.error_factor(trust["jump"])
+    error = diagnostics.error_with_memory(posterior.log_evidences.std(), trust["jump"], trust["log_evidence_scatter"])
+    trust |= {
+        "log_evidence_nested_error": error,
+        "log_evidence_simulated_error": posterior.log_evidences.std(),
+    }
     if log_likelihoods is None:
         return Judged(evaluations, log_evidence, error, trust, None, 0.0)
     started = time.perf_counter()

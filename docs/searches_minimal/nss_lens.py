@@ -19,9 +19,9 @@ import numpy as np
 import sessions
 
 SETTINGS = {
-    "sersic": dict(n_live=210, num_mcmc_steps=42, checkpoint_interval=20, iterations_per_quick_update=50),
-    "mge": dict(n_live=150, num_mcmc_steps=30, checkpoint_interval=20, iterations_per_quick_update=20),
-    "pixelised": dict(n_live=80, num_mcmc_steps=16, checkpoint_interval=5, iterations_per_quick_update=10),
+    "sersic": dict(n_live=210, checkpoint_interval=20, iterations_per_quick_update=50),
+    "mge": dict(n_live=150, checkpoint_interval=20, iterations_per_quick_update=20),
+    "pixelised": dict(n_live=80, checkpoint_interval=5, iterations_per_quick_update=10),
 }
 KILLED_AFTER = {"sersic": (60, 160), "mge": (20, 60), "pixelised": (5, 15)}  # iterations
 

@@ -12,6 +12,8 @@ PEAK_REACHED = 10.0
 # How much of what chains remember ends up in the log evidence and in its variance, measured on problems of known
 # evidence (docs/monitoring.md).
 EXCESS_OF_MEMORY, SCATTER_OF_MEMORY = 0.4, 0.5
+# How much of the excess that lineages avoid is left as scatter, measured on the Sersic lens, the worst of all.
+EXCESS_LEFT_AS_SCATTER = 0.4
 # Of errors that are this many times those of independent points one is told.
 MUCH_SCATTER = 2.0
 # In errors of the log evidence, by how much it may be expected to be too high.
@@ -175,7 +177,8 @@ def expected_excess(jump: float, n_dim: int, n_live: int, compression: float) ->
     enter makes directions short where they are close, so that chains stay close. The region that the live points
     fill shrinks without being counted, and the prior volume is overestimated. The effect falls as ``1 / n_live``,
     grows with the compression, and in each direction with how long a chain remembers, which is ``(1 - jump) / jump``
-    in chains. The factor is measured. Chains that are steered by another lineage of live points show none of it.
+    in chains. The factor is measured. Chains that are steered by other lineages of live points show none of it, on
+    average.
 
     Parameters
     ----------
@@ -191,14 +194,24 @@ def expected_excess(jump: float, n_dim: int, n_live: int, compression: float) ->
     return max(0.0, EXCESS_OF_MEMORY * compression / n_live * n_dim * (1.0 - jump) / jump)
 
 
-def error_factor(jump: float) -> float:
+def error_with_memory(simulated: float, jump: float, scatter: float) -> float:
     """
-    How many times the error of the log evidence is that of independent points, because new points are relatives of
-    others: the variance grows with how long a chain remembers.
+    The error of the log evidence, where new points are relatives of others: the variance grows with how long a chain
+    remembers.
 
-    1 where the mean ``jump`` is NaN or zero: then nothing can be said.
+    Parameters
+    ----------
+    simulated
+        The error of independent points, which simulated prior volumes tell.
+    jump
+        The mean over all chains. Where it is NaN or zero nothing can be said, and nothing is added.
+    scatter
+        What is added in quadrature: ``log_evidence_scatter`` of ``trust``.
     """
-    return float(np.sqrt(1.0 + SCATTER_OF_MEMORY * max(0.0, 1.0 - jump) / jump)) if jump > 0.0 else 1.0
+    if not jump > 0.0:
+        return simulated
+    factor = np.sqrt(1.0 + SCATTER_OF_MEMORY * max(0.0, 1.0 - jump) / jump)
+    return float(np.hypot(simulated * factor, scatter))
 
 
 def trust(
@@ -226,10 +239,12 @@ def trust(
     """
     jump = float(np.mean(jumps, dtype=np.float64))
     compression = points.iterations * points.num_delete / points.n_live
+    excess = expected_excess(jump, n_dim, points.n_live, compression)
     return {
         "insertion_rank_p_value": insertion_rank_p_value(ranks[ranks >= 0], points.n_live, points.num_delete),
         "jump": jump,
-        "log_evidence_excess": expected_excess(jump, n_dim, points.n_live, compression) if lineages == 1 else 0.0,
+        "log_evidence_excess": excess if lineages == 1 else 0.0,
+        "log_evidence_scatter": 0.0 if lineages == 1 else EXCESS_LEFT_AS_SCATTER * excess,
         "unmoved_slices": float(1.0 - moves.sum() / max(1, len(moves) * num_steps)),
     }
 
@@ -270,12 +285,13 @@ def doubts_about_run(found: dict, n_dim: int, num_mcmc_steps: int) -> list[str]:
             f"its error is {found['log_evidence_nested_error']:.1f}. Believe the second evidence if there is one, "
             f"else fit again with moves='shrink', or with num_mcmc_steps={more_steps} and more live points."
         )
-    factor = error_factor(found["jump"])
-    if factor > MUCH_SCATTER:
+    error, least = found["log_evidence_nested_error"], found["log_evidence_simulated_error"]
+    if error > MUCH_SCATTER * least:
         doubts.append(
             f"Chains end near where they began (their jump is {found['jump']:.2f} of an independent one's), which "
-            f"makes the error of nested sampling's log evidence {factor:.1f} times what it could be. For a smaller "
-            f"one, fit again with num_mcmc_steps={more_steps}."
+            f"makes the error of nested sampling's log evidence {error:.1f}, where that of independent points is "
+            f"{least:.1f}. Believe the second evidence if there is one, else fit again with "
+            f"num_mcmc_steps={more_steps} and more live points."
         )
     if found["insertion_rank_p_value"] < SUSPICIOUS_P_VALUE:
         doubts.append(

@@ -62,11 +62,6 @@ class Run(NamedTuple):
         return self.fingerprint["settings"]["moves"]
 
     @property
-    def jump(self) -> float:
-        """The mean jump of all chains, NaN if it is unknown."""
-        return float(np.mean(self.of_chains("jump"), dtype=np.float64))
-
-    @property
     def num_mcmc_steps(self) -> int:
         """The slices of each chain."""
         return self.fingerprint["settings"]["num_mcmc_steps"]

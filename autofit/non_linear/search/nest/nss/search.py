@@ -652,14 +652,16 @@ class NSS(NonLinearSearch):
         quick_updates.guarded(write_and_draw)
 
     def _standing(self, run: Run) -> Standing:
-        points = run.points
+        points, trust = run.points, self._trust(run)
         rng = np.random.default_rng(self.backend_seed)
         log_evidences = posterior_from(points.log_likelihood, points.birth, rng, n_simulations=10).log_evidences
         return Standing(
             dead_points=run.iteration * self.num_delete,
             evaluations=run.evaluations,
             log_evidence=float(log_evidences.mean()),
-            log_evidence_error=float(log_evidences.std()) * diagnostics.error_factor(run.jump),
+            log_evidence_error=diagnostics.error_with_memory(
+                float(log_evidences.std()), trust["jump"], trust["log_evidence_scatter"]
+            ),
             best_log_likelihood=float(points.log_likelihood.max()),
         )
 
@@ -695,8 +697,19 @@ class NSS(NonLinearSearch):
         points = run.points
         return posterior_from(points.log_likelihood, points.birth, np.random.default_rng(self.backend_seed))
 
+    def _trust(self, run: Run) -> dict:
+        return diagnostics.trust(
+            run.points,
+            run.n_dim,
+            *map(run.of_chains, ("moves", "rank", "jump")),
+            run.num_mcmc_steps,
+            MOVES[run.moves].lineages_of(run.n_live, run.n_dim),
+        )
+
     def _internal_from(self, run: Run, model=None, importance: ImportanceSampler | None = None) -> _NSSInternal:
-        points, posterior = run.points, self._posterior(run)
+        points, posterior, trust = run.points, self._posterior(run), self._trust(run)
+        log_evidence, simulated = float(posterior.log_evidences.mean()), float(posterior.log_evidences.std())
+        error = diagnostics.error_with_memory(simulated, trust["jump"], trust["log_evidence_scatter"])
         second = None if importance is None else importance.evidence()
         internal = _NSSInternal(
             positions=run.of_points("position"),
@@ -717,18 +730,9 @@ class NSS(NonLinearSearch):
                 "moves": run.moves,
                 "converged": bool(kernel.has_converged(run.state, self.termination)),
                 "log_evidence_remaining": run.remaining,
-                **diagnostics.trust(
-                    points,
-                    run.n_dim,
-                    *map(run.of_chains, ("moves", "rank", "jump")),
-                    run.num_mcmc_steps,
-                    MOVES[run.moves].lineages_of(run.n_live, run.n_dim),
-                ),
-                **second_evidence.entries(
-                    float(posterior.log_evidences.mean()),
-                    float(posterior.log_evidences.std()) * diagnostics.error_factor(run.jump),
-                    second,
-                ),
+                **trust,
+                "log_evidence_simulated_error": simulated,
+                **second_evidence.entries(log_evidence, error, second),
             },
         )
         if self.n_eff is None or second is None or second.unusable or second.n_eff < self.n_eff:
