@@ -109,7 +109,7 @@ def test_a_resumed_run_counts_all_of_its_work(monkeypatch, caplog):
     evaluations = int(first.split(" evaluations")[0].split()[-1].replace(",", ""))
     assert iteration > 4
     assert f"{20 * iteration:,} dead points" in first
-    assert evaluations > 60 + 20 * 5 * 3 * iteration
+    assert evaluations > 60 + 20 * 5 * iteration
     assert "Resuming NSS from iteration 4 (80 dead points" in caplog.text
 
 
