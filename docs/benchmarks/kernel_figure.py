@@ -30,7 +30,7 @@ def phases_of_chains() -> list[list[list[int]]]:
     """For each chain and each of its slices, the phase of every evaluation, from a real iteration."""
     problem = problems.profile(components=2, pixels=100)
     log_prior, log_likelihood, _ = problem.functions()
-    sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, NUM_CHAINS, NUM_STEPS, termination=-3.0)
+    sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, NUM_CHAINS, NUM_STEPS, -3.0, moves=STEPPING_OUT)
     (state, key), *_ = sampler.advance((sampler.init(problem.draw(200)), jax.random.PRNGKey(0)), ITERATION)
 
     dead, _ = delete_fn(state, NUM_CHAINS)

@@ -23,7 +23,7 @@ RUNS = {
     "short": (problems.correlated_gaussian(3, correlation=0.0), dict(n_live=200, num_mcmc_steps=6)),
     "modes": (problems.two_modes(), dict(n_live=500, num_mcmc_steps=10)),
     "bad": (GOOD, dict(n_live=400, num_mcmc_steps=2, moves="step_out")),
-    "unfinished": (GOOD, dict(n_live=400, num_mcmc_steps=20, iterations_per_quick_update=130)),
+    "unfinished": (GOOD, dict(n_live=400, num_mcmc_steps=20, iterations_per_quick_update=125)),
 }
 
 
