@@ -1,6 +1,6 @@
 """The moves of chains within a contour: slices on random lines (Neal 2003, Annals of Statistics 31, 705).
 
-Pure functions on device arrays. Nothing here knows of live points, of iterations, or of how many chains move at once.
+Pure functions on device arrays. Nothing here knows of iterations, or of how many chains move at once.
 A move is a state machine: one tick evaluates the likelihood once, wherever in its slice a chain stands.
 
 Both kinds of slices leave the prior within the contour as it is. A slice's level is drawn below the prior density
