@@ -78,7 +78,8 @@ class Analysis(af.Analysis):
 af.conf.instance.output_path = sys.argv[1]
 af.conf.instance["output"]["latent_after_fit"] = False
 af.conf.instance["visualize"]["plots_search"]["nest"]["corner_anesthetic"] = False
-search = af.NSS(name="n", n_live=60, num_delete=10, checkpoint_interval=8, iterations_per_quick_update=10)
+settings = dict(n_live=60, num_mcmc_steps=5, num_delete=10, checkpoint_interval=8, iterations_per_quick_update=10)
+search = af.NSS(name="n", **settings)
 samples = search.fit(model=af.Collection(x=af.UniformPrior(-1.0, 1.0)), analysis=Analysis(use_jax=True)).samples
 print("\\n", samples.log_evidence, samples.log_evidence_error)
 """
@@ -184,6 +185,9 @@ def test_the_host_s_contract_is_kept(installed, tmp_path):
         "insertion_rank_p_value",
         "jump",
         "log_evidence_excess",
+        "log_evidence_scatter",
+        "log_evidence_simulated_error",
+        "moves",
         "unmoved_slices",
         "log_evidence_nested",
         "log_evidence_nested_error",
@@ -198,11 +202,14 @@ def test_the_host_s_contract_is_kept(installed, tmp_path):
     }
     *our_arguments, rest = ours.pop("arguments")
     *their_arguments, their_rest = theirs.pop("arguments")
-    assert our_arguments[: len(their_arguments)] == their_arguments
+    assert our_arguments[: len(their_arguments)] == [
+        [name, "None" if name == "num_mcmc_steps" else default, kind] for name, default, kind in their_arguments
+    ]
     assert [name for name, *_ in our_arguments[len(their_arguments) :]] == [
         "stalled_after",
         "num_importance_draws",
         "n_eff",
+        "moves",
     ]
     assert rest == their_rest
     assert ours == theirs

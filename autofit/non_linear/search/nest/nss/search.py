@@ -735,7 +735,7 @@ class NSS(NonLinearSearch):
                 **second_evidence.entries(log_evidence, error, second),
             },
         )
-        if self.n_eff is None or second is None or second.unusable or second.n_eff < self.n_eff:
+        if self.n_eff is None or second is None or second.unusable or importance.n_eff < self.n_eff:
             return internal
         return self._of_draws(internal, model, importance)
 
