@@ -156,8 +156,8 @@ class NSS(NonLinearSearch):
         Go on drawing until the posterior has so many effective samples, which the result then holds. ``None`` for
         the samples of nested sampling.
     moves
-        How chains move: ``"shrink"`` on slices whose bracket only shrinks, ``"step_out"`` on blackjax's own, bit for
-        bit, which take twice as many evaluations.
+        How chains move: ``"shrink"`` on slices whose bracket only shrinks, steered by other lineages of live points,
+        ``"step_out"`` on blackjax's own, bit for bit, which take up to twice as many evaluations.
 
     Raises
     ------
