@@ -63,11 +63,9 @@ def live_points(problem: problems.Problem, run: dict, share: float) -> Held:
     """The live points of a recorded run after this share of its iterations."""
     log_likelihood, n_live, num_delete = run["loglikelihood"], int(run["n_live"]), int(run["num_delete"])
     points = diagnostics.Points(log_likelihood, run["loglikelihood_birth"], n_live, num_delete)
-    born_in = np.empty(len(log_likelihood), int)
-    born_in[points.order_of_birth] = 1 + (np.arange(len(born_in)) - n_live) // num_delete
     iteration = int(share * points.iterations)
     dead = np.arange(len(log_likelihood)) < iteration * num_delete
-    alive = ~dead & (born_in <= iteration)
+    alive = ~dead & (points.born_in <= iteration)
     cube = scipy.stats.norm.cdf(to_standard_normal(problem.model, run["position"][alive]))
     return Held(cube, float(log_likelihood[dead].max()))
 

@@ -55,6 +55,13 @@ class Points(NamedTuple):
         return np.argsort(np.where(np.isnan(self.birth), -np.inf, self.birth), kind="stable")
 
     @property
+    def born_in(self) -> np.ndarray:
+        """``(n,)`` int: the iteration in which each was born, zero or less for the initial points."""
+        iteration = np.empty(len(self.birth), int)
+        iteration[self.order_of_birth] = 1 + (np.arange(len(iteration)) - self.n_live) // self.num_delete
+        return iteration
+
+    @property
     def live_at_death(self) -> np.ndarray:
         """``(n - n_live,)`` int: the live points just before each death, one after the other in each iteration."""
         return np.tile(self.n_live - np.arange(self.num_delete), self.iterations)
@@ -115,8 +122,7 @@ def evolution(points: Points, rng: np.random.Generator, length: int = 100, n_sim
 
 def _live_points_after(points: Points, iterations: np.ndarray):
     """The log likelihoods of the live points after each of these iterations."""
-    born_in = np.empty(len(points.log_likelihood), int)
-    born_in[points.order_of_birth] = 1 + (np.arange(len(born_in)) - points.n_live) // points.num_delete
+    born_in = points.born_in
     for iteration in iterations:
         not_dead = slice(iteration * points.num_delete, None)
         yield points.log_likelihood[not_dead][born_in[not_dead] <= iteration]
