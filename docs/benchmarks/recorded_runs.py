@@ -11,6 +11,7 @@ import argparse
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ import jax
 import numpy as np
 from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss.run import Run
-from autofit.non_linear.search.nest.nss.slices import MOVES
+from autofit.non_linear.search.nest.nss.slices import MOVES, SHRINKING, Moves, draw_slices
 
 TERMINATION = -3.0
 LENSES = ("sersic", "mge")
@@ -62,7 +63,7 @@ SETTINGS = {
 }
 
 
-def record(folder: Path, name: str, seeds: int, moves: str) -> None:
+def record(folder: Path, name: str, seeds: int, moves: Moves) -> None:
     """Run the problem with so many seeds, and keep what there is to know of each run."""
     setting = SETTINGS[name]
     problem = setting.problem()
@@ -76,7 +77,7 @@ def record(folder: Path, name: str, seeds: int, moves: str) -> None:
         setting.num_mcmc_steps,
         TERMINATION,
         chunk_size,
-        MOVES[moves],
+        moves,
     )
     for seed in range(seeds):
         path = folder / f"{name}-{seed}.npz"
@@ -114,10 +115,14 @@ def main() -> None:
     parser.add_argument("--problems", choices=SETTINGS, nargs="+", default=cheap, help="all but the lenses")
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0")
     parser.add_argument("--moves", choices=MOVES, default="shrink", help="how chains move; a folder for each")
+    parser.add_argument("--width", type=float, help="of a bracket that only shrinks; a folder for each")
     arguments = parser.parse_args()
+    moves = MOVES[arguments.moves]
+    if arguments.width is not None:
+        moves = SHRINKING._replace(draw=partial(draw_slices, arguments.width))
     arguments.folder.mkdir(exist_ok=True, parents=True)
     for name in arguments.problems:
-        record(arguments.folder, name, arguments.seeds, arguments.moves)
+        record(arguments.folder, name, arguments.seeds, moves)
 
 
 if __name__ == "__main__":
