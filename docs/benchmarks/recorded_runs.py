@@ -25,7 +25,7 @@ from autofit.non_linear.search.nest.nss.run import Run
 from autofit.non_linear.search.nest.nss.slices import MOVES, SHRINKING, Moves, draw_slices
 
 TERMINATION = -3.0
-LENSES = ("sersic", "mge")
+LENSES = ("sersic", "mge")  # with what follows their names
 
 
 class Setting(NamedTuple):
@@ -59,7 +59,11 @@ SETTINGS = {
     "funnel": Setting(problems.funnel, 400, 50, 20),
     "funnel-tenth": Setting(problems.funnel, 400, 50, 2),
     "sersic": Setting(problems.small_lens, 210, 50, 42),
+    "sersic-half": Setting(problems.small_lens, 210, 50, 21),
+    "sersic-quarter": Setting(problems.small_lens, 210, 50, 10),
     "mge": Setting(lambda: problems.small_lens("mge"), 150, 50, 30),
+    "mge-half": Setting(lambda: problems.small_lens("mge"), 150, 50, 15),
+    "mge-quarter": Setting(lambda: problems.small_lens("mge"), 150, 50, 7),
 }
 
 
@@ -111,7 +115,7 @@ def main() -> None:
     logging.disable(logging.INFO)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    cheap = [name for name in SETTINGS if name not in LENSES]
+    cheap = [name for name in SETTINGS if not name.startswith(LENSES)]
     parser.add_argument("--problems", choices=SETTINGS, nargs="+", default=cheap, help="all but the lenses")
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0")
     parser.add_argument("--moves", choices=MOVES, default="shrink", help="how chains move; a folder for each")
