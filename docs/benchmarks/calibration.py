@@ -34,15 +34,15 @@ import recorded_runs
 # isort: split
 import jax
 import numpy as np
-from autofit.non_linear.search.nest.nss import diagnostics, kernel
-from autofit.non_linear.search.nest.nss.importance import ImportanceSampler, RunPoints, SecondEvidence, default_draws
+from autofit.non_linear.search.nest.nss import diagnostics, kernel, second_evidence
+from autofit.non_linear.search.nest.nss.importance import ImportanceSampler, SecondEvidence, default_draws
 from autofit.non_linear.search.nest.nss.posterior import (
+    Posterior,
     effective_live_points,
     posterior_from,
     simulate_log_shells,
 )
-from autofit.non_linear.search.nest.nss.prior_space import from_standard_normal, to_standard_normal
-from autofit.non_linear.search.nest.nss.second_evidence import NEGLIGIBLE
+from autofit.non_linear.search.nest.nss.prior_space import from_standard_normal
 from autofit.non_linear.search.nest.nss.slices import MOVES
 
 N_DIM, SIGMA, DEPTH = 5, 0.05, 25  # of the perfect runs; their posterior lies e**-11 deep in the prior
@@ -69,23 +69,22 @@ class Judged(NamedTuple):
 
 
 def judged_run(
-    run: dict, problem: problems.Problem, log_likelihoods: Callable | None, num_steps: int, moves: str, seed: int
+    run: recorded_runs.Recorded,
+    problem: problems.Problem,
+    log_likelihoods: Callable | None,
+    num_steps: int,
+    moves: str,
+    seed: int,
 ) -> Judged:
-    log_likelihood, birth = run["loglikelihood"], run["loglikelihood_birth"]
-    n_live, num_delete = int(run["n_live"]), int(run["num_delete"])
-    points = diagnostics.Points(log_likelihood, birth, n_live, num_delete)
-    posterior = posterior_from(log_likelihood, birth, np.random.default_rng(seed))
-    n_dim, evaluations = run["position"].shape[1], int(run["evaluations"].sum())
-    lineages = MOVES[moves].lineages_of(n_live, n_dim)
-    trust = diagnostics.trust(points, n_dim, run["moves"], run["rank"], run["jump"], num_steps, lineages)
-    log_evidence = posterior.log_evidences.mean()
-    error = diagnostics.error_with_memory(posterior.log_evidences.std(), trust["jump"], trust["log_evidence_scatter"])
-    trust |= {
-        "log_evidence_nested_error": error,
-        "log_evidence_simulated_error": posterior.log_evidences.std(),
-    }
+    points = run.points
+    posterior = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(seed))
+    lineages = MOVES[moves].lineages_of(points.n_live, points.n_dim)
+    trust = diagnostics.trust(points, run.chains, num_steps, lineages)
+    log_evidence, simulated = posterior.log_evidences.mean(), posterior.log_evidences.std()
+    error = diagnostics.error_with_memory(simulated, trust)
+    trust |= {"log_evidence_nested_error": error, "log_evidence_simulated_error": simulated}
     if log_likelihoods is None:
-        return Judged(evaluations, log_evidence, error, trust, None, 0.0)
+        return Judged(run.evaluations, log_evidence, error, trust, None, 0.0)
     started = time.perf_counter()
     importance = importance_sampler(run, problem, posterior, seed=seed)
     transform = from_standard_normal(problem.model)
@@ -93,20 +92,15 @@ def judged_run(
         importance.take(log_likelihoods(transform(importance.next_positions())))
     second = importance.evidence()
     seconds = time.perf_counter() - started
-    return Judged(evaluations, log_evidence, error, trust, second, seconds)
+    return Judged(run.evaluations, log_evidence, error, trust, second, seconds)
 
 
-def importance_sampler(run: dict, problem: problems.Problem, posterior, n_eff: int = 0, seed: int = 0):
-    """What draws for the second evidence of a recorded run."""
-    n_draws = default_draws(int(run["n_live"]) + int(run["evaluations"].sum()))
-    counts = posterior.log_weights > posterior.log_weights.max() - NEGLIGIBLE
-    points = RunPoints(
-        to_standard_normal(problem.model, run["position"][counts]),
-        run["loglikelihood"][counts],
-        posterior.log_weights[counts],
-        posterior.effective_sample_size,
-    )
-    return ImportanceSampler(points, n_draws, n_eff, int(run["n_live"]), seed, [])
+def importance_sampler(
+    run: recorded_runs.Recorded, problem: problems.Problem, posterior: Posterior, n_eff: int = 0, seed: int = 0
+) -> ImportanceSampler:
+    """What draws for the second evidence of a recorded run, as a fit would."""
+    draws = default_draws(run.evaluations)
+    return second_evidence.importance_sampler(problem.model, run.points, posterior, draws, n_eff, seed, [])
 
 
 def log_likelihoods_of(problem: problems.Problem) -> Callable:
@@ -121,17 +115,16 @@ def judged_runs(folder: Path, name: str, drawn: int, moves: str) -> tuple[list[J
     setting = recorded_runs.SETTINGS[name]
     problem = setting.problem()
     log_likelihoods = log_likelihoods_of(problem)
-    number = len([path for path in folder.glob(f"{name}-*.npz") if path.stem.rsplit("-", 1)[0] == name])
     runs = [
         judged_run(
-            dict(np.load(folder / f"{name}-{seed}.npz")),
+            recorded_runs.load(folder, name, seed),
             problem,
             log_likelihoods if seed < drawn else None,
             setting.num_mcmc_steps,
             moves,
             seed,
         )
-        for seed in range(number)
+        for seed in recorded_runs.seeds_of(folder, name)
     ]
     return runs, problem.log_evidence
 

@@ -61,7 +61,7 @@ def measure() -> dict:
         from autofit.non_linear.search.nest.nss import checkpoint, kernel
 
         dead = checkpoint.History(checkpoint.history_path(path))
-        make = lambda: kernel.without_diagnostics(more())  # noqa: E731
+        make = lambda: kernel.with_records_only(more())  # noqa: E731
     else:
         dead = []
         make = lambda: jax.tree.map(jnp.asarray, more())  # noqa: E731 (stock keeps them on the device)

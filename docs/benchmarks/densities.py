@@ -125,8 +125,8 @@ def compared(folder: Path, name: str, seeds: int) -> None:
     log_likelihoods = lambda draws: np.asarray(of_parameters(transform(draws)))  # noqa: E731
     found = defaultdict(list)
     for seed in range(seeds):
-        run = dict(np.load(folder / f"{name}-{seed}.npz"))
-        posterior = posterior_from(run["loglikelihood"], run["loglikelihood_birth"], np.random.default_rng(0))
+        run = recorded_runs.load(folder, name, seed)
+        posterior = posterior_from(run.points.log_likelihood, run.points.birth, np.random.default_rng(0))
         sampler = calibration.importance_sampler(run, problem, posterior, seed=seed)
         of_run = sampler.weighted_points()
         while not sampler.finished:

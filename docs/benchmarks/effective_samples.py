@@ -36,9 +36,9 @@ def number_by_scatter(means: list[np.ndarray], variances: list[np.ndarray]) -> f
 def row_of(folder: Path, name: str, n_eff: int, seeds: int) -> str:
     problem = recorded_runs.SETTINGS[name].problem()
     log_likelihoods, transform = calibration.log_likelihoods_of(problem), from_standard_normal(problem.model)
-    runs = [np.load(path) for path in sorted(folder.glob(f"{name}-*.npz")) if path.stem.rsplit("-", 1)[0] == name]
+    runs = [recorded_runs.load(folder, name, seed) for seed in recorded_runs.seeds_of(folder, name)]
     posteriors = [
-        posterior_from(run["loglikelihood"], run["loglikelihood_birth"], np.random.default_rng(0)) for run in runs
+        posterior_from(run.points.log_likelihood, run.points.birth, np.random.default_rng(0)) for run in runs
     ]
     drawn, claimed, draws = [], [], []
     for seed in range(seeds):
@@ -52,11 +52,11 @@ def row_of(folder: Path, name: str, n_eff: int, seeds: int) -> str:
         draws.append(sampler.draws)
     nested = "-"
     if len(runs) >= 10:
-        points = [to_standard_normal(problem.model, run["position"]) for run in runs]
+        points = [to_standard_normal(problem.model, run.points.position) for run in runs]
         found = [moments(z, posterior.log_weights) for z, posterior in zip(points, posteriors, strict=True)]
         nested = f"{number_by_scatter(*zip(*found, strict=True)):,.0f}"
     nested_kish = np.mean([posterior.effective_sample_size for posterior in posteriors])
-    evaluations = np.mean([run["evaluations"].sum() for run in runs])
+    evaluations = np.mean([run.evaluations for run in runs])
     by_scatter = number_by_scatter(*zip(*drawn, strict=True))
     return (
         f"| {name} | {seeds} | {np.mean(draws):,.0f} | {np.max(draws):,} | {np.mean(claimed):,.0f} "

@@ -11,7 +11,8 @@ import statistics
 from unittest import mock
 
 import autofit as af  # first: it switches float64 on
-from autofit.non_linear.search.nest.nss import search as search_module
+from autofit.non_linear.search.nest.nss import schedule
+from autofit.non_linear.search.nest.nss.resume import RunCheckpoint
 from problems import VectorAnalysis
 
 
@@ -20,13 +21,14 @@ def microseconds_per_iteration(seconds_at_once: float) -> tuple[int, float]:
     analysis = VectorAnalysis(lambda x: -50.0 * (x @ x))
     runs = []
 
-    def remember(self, run):
-        runs.append(run)
+    def remember(_checkpoint, due, run):
+        if due:
+            runs.append(run)
 
     search = af.NSS(n_live=200, num_delete=1, num_mcmc_steps=5)
     with (
-        mock.patch.object(search_module, "SECONDS_AT_ONCE", seconds_at_once),
-        mock.patch.object(search_module.NSS, "_checkpoint", remember),
+        mock.patch.object(schedule, "SECONDS_AT_ONCE", seconds_at_once),
+        mock.patch.object(RunCheckpoint, "save_if", remember),
     ):
         search._fit(model, analysis)
     first, last = runs[0], runs[-1]  # compilation is over at the first
@@ -35,7 +37,7 @@ def microseconds_per_iteration(seconds_at_once: float) -> tuple[int, float]:
 
 if __name__ == "__main__":
     logging.disable(logging.INFO)
-    settings = {"one at a time": 0.0, "until the next event": search_module.SECONDS_AT_ONCE}
+    settings = {"one at a time": 0.0, "until the next event": schedule.SECONDS_AT_ONCE}
     timings = {name: [] for name in settings}
     for _ in range(5):
         for name, value in settings.items():

@@ -33,8 +33,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy
-from autofit.non_linear.search.nest.nss import diagnostics, kernel
+from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss.prior_space import to_standard_normal
+from autofit.non_linear.search.nest.nss.run import Points
 from autofit.non_linear.search.nest.nss.slices import SHRINKING, STEPPING_OUT, Moves, draw_slices
 from blackjax.ns.base import StateWithLogLikelihood, init_state_strategy
 
@@ -59,15 +60,13 @@ class Walked(NamedTuple):
     gradients: jax.Array
 
 
-def live_points(problem: problems.Problem, run: dict, share: float) -> Held:
+def live_points(problem: problems.Problem, points: Points, share: float) -> Held:
     """The live points of a recorded run after this share of its iterations."""
-    log_likelihood, n_live, num_delete = run["loglikelihood"], int(run["n_live"]), int(run["num_delete"])
-    points = diagnostics.Points(log_likelihood, run["loglikelihood_birth"], n_live, num_delete)
     iteration = int(share * points.iterations)
-    dead = np.arange(len(log_likelihood)) < iteration * num_delete
+    dead = np.arange(len(points.log_likelihood)) < iteration * points.num_delete
     alive = ~dead & (points.born_in <= iteration)
-    cube = scipy.stats.norm.cdf(to_standard_normal(problem.model, run["position"][alive]))
-    return Held(cube, float(log_likelihood[dead].max()))
+    cube = scipy.stats.norm.cdf(to_standard_normal(problem.model, points.position[alive]))
+    return Held(cube, float(points.log_likelihood[dead].max()))
 
 
 def by_slices(moves: Moves, log_likelihood: Callable, num_steps: int, lanes: int | None) -> Callable:
@@ -206,9 +205,9 @@ def main() -> None:
         log_likelihood = jax.jit(
             lambda u, f=in_parameters, t=transform: f(t(jnp.clip(u, 1e-12, 1.0 - 1e-12))), inline=True
         )
-        run = dict(np.load(arguments.folder / f"{name}-0.npz"))
+        points = recorded_runs.load(arguments.folder, name, 0).points
         for share in CONTOURS:
-            held = live_points(problem, run, share)
+            held = live_points(problem, points, share)
             for move, walk in moves_of(log_likelihood, setting.num_mcmc_steps, chunk_size).items():
                 print(f"| {name} | {held.contour:.1f} | {move} | {row_of(walk, held)} |", flush=True)
 

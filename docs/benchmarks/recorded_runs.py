@@ -21,7 +21,7 @@ import problems  # first: it switches float64 on
 import jax
 import numpy as np
 from autofit.non_linear.search.nest.nss import kernel
-from autofit.non_linear.search.nest.nss.run import Run
+from autofit.non_linear.search.nest.nss.run import Points, Run
 from autofit.non_linear.search.nest.nss.slices import MOVES, SHRINKING, Moves, draw_slices
 
 TERMINATION = -3.0
@@ -87,7 +87,7 @@ def record(folder: Path, name: str, seeds: int, moves: Moves) -> None:
         path = folder / f"{name}-{seed}.npz"
         if not path.exists():
             run = whole_run(sampler, problem.draw(setting.n_live, seed), seed)
-            np.savez(path, n_live=setting.n_live, num_delete=setting.num_delete, **arrays_of(run))
+            save(path, run)
             print(
                 f"{path}: {run.iteration} iterations, {run.evaluations:,} evaluations, {run.seconds:.0f} s",
                 flush=True,
@@ -103,12 +103,50 @@ def whole_run(sampler: kernel.NestedSliceSampler, positions: jax.Array, seed: in
     return run
 
 
-def arrays_of(run: Run) -> dict[str, np.ndarray]:
-    """All points, dead and then live, each ``(n, ...)``, and the records of all chains, each ``(chains,)``."""
-    points = {
-        name: run.of_points(name) for name in ("position", "loglikelihood", "loglikelihood_birth", "logdensity")
-    }
-    return points | {name: run.of_chains(name) for name in kernel.ChainRecord._fields}
+class Recorded(NamedTuple):
+    """A whole run: its points, and what is recorded of its chains."""
+
+    points: Points
+    chains: kernel.ChainRecord
+
+    @property
+    def evaluations(self) -> int:
+        return self.points.n_live + int(self.chains.evaluations.sum())
+
+
+def load(folder: Path, name: str, seed: int) -> Recorded:
+    """The recorded run of a problem with this seed."""
+    with np.load(folder / f"{name}-{seed}.npz") as found:
+        points = Points(
+            found["position"],
+            found["loglikelihood"],
+            found["logdensity"],
+            found["loglikelihood_birth"],
+            int(found["n_live"]),
+            int(found["num_delete"]),
+        )
+        return Recorded(points, kernel.ChainRecord(*(found[field] for field in kernel.ChainRecord._fields)))
+
+
+def seeds_of(folder: Path, name: str) -> list[int]:
+    """Of which seeds there is a run of a problem."""
+    stems = [path.stem.rsplit("-", 1) for path in folder.glob(f"{name}-*.npz")]
+    return sorted(int(seed) for problem, seed in stems if problem == name)
+
+
+def save(path: Path, run: Run) -> None:
+    """Keep a run in the file that ``load`` reads."""
+    position, log_likelihood, log_prior, birth, n_live, num_delete = run.points
+    np.savez(
+        path,
+        position=position,
+        loglikelihood=log_likelihood,
+        logdensity=log_prior,
+        loglikelihood_birth=birth,
+        n_live=n_live,
+        num_delete=num_delete,
+        **run.chains._asdict(),
+    )
 
 
 def main() -> None:

@@ -71,6 +71,10 @@ class History(list):
         self.path = Path(path)
         self.stored = stored
 
+    def __add__(self, blocks: list) -> "History":
+        """This history and more, of which as much is on disk as of this one; this one stays as it is."""
+        return History(self.path, [*self, *blocks], self.stored)
+
     def flush(self) -> Extent:
         """Append the blocks that are not on disk yet, and return what is there then."""
         if len(self) == self.stored.blocks and self.stored.blocks > 0:

@@ -56,8 +56,11 @@ def check_log_likelihood(log_likelihood: Callable, n_dim: int) -> None:
 
 
 @contextmanager
-def memory_errors_explained(chunk_size: int | None):
-    """Turns JAX's error of too little memory into a ``SearchException`` that says what to do."""
+def memory_errors_explained(chunk_size: int | None, what_next: Callable[[], str]):
+    """
+    Turns JAX's error of too little memory into a ``SearchException`` that says what to do, and ``what_next()`` what
+    the same script does then.
+    """
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -65,8 +68,7 @@ def memory_errors_explained(chunk_size: int | None):
             raise
         raise exc.SearchException(
             f"The device ran out of memory ({error}). Pass a smaller chunk_size to af.NSS than {chunk_size}, such as "
-            "4 or 1: it bounds how many likelihoods are in memory at once. The same script goes on from the last "
-            "checkpoint."
+            f"4 or 1, which bounds how many likelihoods are in memory at once: {what_next()}."
         ) from error
 
 

@@ -1,11 +1,17 @@
 """What a run tells of itself: how it got where it is, when it may end, whether to trust it. NumPy and SciPy only."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.stats import kstwobign
 
 from .posterior import simulate_log_shells
+
+if TYPE_CHECKING:
+    from .kernel import ChainRecord
+    from .run import Points
 
 # Where the evidence to come stops to depend on how far the likelihood has yet to rise.
 PEAK_REACHED = 10.0
@@ -22,49 +28,6 @@ WORRYING_EXCESS = 1.0
 SUSPICIOUS_P_VALUE = 0.01
 # More slices than this that do not move their chain make its points copies of others.
 MANY_UNMOVED = 0.01
-
-
-class Points(NamedTuple):
-    """
-    The points of a run: ``(n,)`` float arrays, the dead ones in the order of their iterations, then the live ones.
-
-    Attributes
-    ----------
-    log_likelihood
-        The log likelihood of each.
-    birth
-        The contour above which it was born; NaN or minus infinity for draws from the whole prior.
-    n_live
-        How many of them, the last, are alive.
-    num_delete
-        How many died in each iteration.
-    """
-
-    log_likelihood: np.ndarray
-    birth: np.ndarray
-    n_live: int
-    num_delete: int
-
-    @property
-    def iterations(self) -> int:
-        return (len(self.log_likelihood) - self.n_live) // self.num_delete
-
-    @property
-    def order_of_birth(self) -> np.ndarray:
-        """``(n,)`` int: the initial points, then those born in each iteration; contours never fall."""
-        return np.argsort(np.where(np.isnan(self.birth), -np.inf, self.birth), kind="stable")
-
-    @property
-    def born_in(self) -> np.ndarray:
-        """``(n,)`` int: the iteration in which each was born, zero or less for the initial points."""
-        iteration = np.empty(len(self.birth), int)
-        iteration[self.order_of_birth] = 1 + (np.arange(len(iteration)) - self.n_live) // self.num_delete
-        return iteration
-
-    @property
-    def live_at_death(self) -> np.ndarray:
-        """``(n - n_live,)`` int: the live points just before each death, one after the other in each iteration."""
-        return np.tile(self.n_live - np.arange(self.num_delete), self.iterations)
 
 
 class Evolution(NamedTuple):
@@ -200,7 +163,7 @@ def expected_excess(jump: float, n_dim: int, n_live: int, compression: float) ->
     return max(0.0, EXCESS_OF_MEMORY * compression / n_live * n_dim * (1.0 - jump) / jump)
 
 
-def error_with_memory(simulated: float, jump: float, scatter: float) -> float:
+def error_with_memory(simulated: float, found: dict[str, float]) -> float:
     """
     The error of the log evidence, where new points are relatives of others: the variance grows with how long a chain
     remembers.
@@ -209,49 +172,40 @@ def error_with_memory(simulated: float, jump: float, scatter: float) -> float:
     ----------
     simulated
         The error of independent points, which simulated prior volumes tell.
-    jump
-        The mean over all chains. Where it is NaN or zero nothing can be said, and nothing is added.
-    scatter
-        What is added in quadrature: ``log_evidence_scatter`` of ``trust``.
+    found
+        What ``trust`` found: its ``jump``, with which nothing can be said where it is NaN or zero, and
+        ``log_evidence_scatter``, which is added in quadrature.
     """
+    jump = found["jump"]
     if not jump > 0.0:
         return simulated
     factor = np.sqrt(1.0 + SCATTER_OF_MEMORY * max(0.0, 1.0 - jump) / jump)
-    return float(np.hypot(simulated * factor, scatter))
+    return float(np.hypot(simulated * factor, found["log_evidence_scatter"]))
 
 
-def trust(
-    points: Points,
-    n_dim: int,
-    moves: np.ndarray,
-    ranks: np.ndarray,
-    jumps: np.ndarray,
-    num_steps: int,
-    lineages: int,
-) -> dict:
+def trust(points: Points, chains: ChainRecord, num_steps: int, lineages: int) -> dict[str, float]:
     """
     The entries of ``samples_info`` that tell whether to trust a run.
 
     Parameters
     ----------
-    points, n_dim
-        The points of the run, and its number of parameters.
-    moves, ranks, jumps
-        ``(chains,)``: the ``ChainRecord`` of each chain.
+    points, chains
+        Those of the run, and what is recorded of its chains.
     num_steps
         Slices of each chain.
     lineages
         Among how many lineages the live points are divided.
     """
-    jump = float(np.mean(jumps, dtype=np.float64))
+    jump = float(np.mean(chains.jump, dtype=np.float64))
     compression = points.iterations * points.num_delete / points.n_live
-    excess = expected_excess(jump, n_dim, points.n_live, compression)
+    excess = expected_excess(jump, points.n_dim, points.n_live, compression)
+    known_ranks = chains.rank[chains.rank >= 0]
     return {
-        "insertion_rank_p_value": insertion_rank_p_value(ranks[ranks >= 0], points.n_live, points.num_delete),
+        "insertion_rank_p_value": insertion_rank_p_value(known_ranks, points.n_live, points.num_delete),
         "jump": jump,
         "log_evidence_excess": excess if lineages == 1 else 0.0,
         "log_evidence_scatter": 0.0 if lineages == 1 else EXCESS_LEFT_AS_SCATTER * excess,
-        "unmoved_slices": float(1.0 - moves.sum() / max(1, len(moves) * num_steps)),
+        "unmoved_slices": float(1.0 - chains.moves.sum() / max(1, len(chains.moves) * num_steps)),
     }
 
 

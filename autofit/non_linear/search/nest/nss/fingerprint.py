@@ -11,13 +11,11 @@ from autofit.mapper.identifier import Identifier
 MUST_MATCH = ("settings", "parameters", "model", "precision")
 
 
-def fingerprint_of(search: Any, model: Any) -> dict[str, Any]:
+def fingerprint_of(settings: dict[str, Any], model: Any) -> dict[str, Any]:
     """
-    The settings of ``search`` that change its samples, the parameters and priors of ``model``, the precision, the
-    versions of the libraries and the device, as strings, numbers, lists and dicts.
+    What makes a run the run it is, as strings, numbers, lists and dicts: the ``settings`` that change its samples,
+    the parameters and priors of ``model``, the precision, the versions of the libraries and the device.
     """
-    settings = {name: getattr(search, name) for name in (*search.__identifier_fields__, "moves")}
-    settings |= {"seed": search.backend_seed, "num_mcmc_steps": search.num_mcmc_steps_of(model)}
     device = jax.devices()[0]
     return {
         "settings": settings,

@@ -147,7 +147,7 @@ def nested_slice_sampler(
     def one_step(state, rng_key):
         rng_key, step_key = jax.random.split(rng_key)
         state, info = algorithm.step(step_key, state)
-        return (state, rng_key), without_diagnostics(info)
+        return (state, rng_key), with_records_only(info)
 
     @jax.jit
     def advance(carry, iterations):
@@ -370,7 +370,7 @@ def prior_volume_is_lost(state: AdaptiveNSState) -> jax.Array:
     return (log_likelihood.min() == best) & (integrator.logZ_live == best) & (integrator.logZ == best)
 
 
-def without_diagnostics(dead: NSInfo) -> NSInfo:
+def with_records_only(dead: NSInfo) -> NSInfo:
     """
     The dead points with the ``ChainRecord`` of each chain, ``(num_delete,)``, as their only ``update_info``.
 

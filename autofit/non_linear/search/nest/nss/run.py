@@ -7,7 +7,56 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .diagnostics import Points
+
+class Points(NamedTuple):
+    """
+    The points of a run, ``n`` in all: the dead ones in the order of their iterations, then the live ones.
+
+    Attributes
+    ----------
+    position
+        ``(n, n_dim)`` float.
+    log_likelihood, log_prior
+        ``(n,)`` float, of each.
+    birth
+        ``(n,)`` float: the contour above which each was born; NaN or minus infinity for draws from the whole prior.
+    n_live
+        How many of them, the last, are alive.
+    num_delete
+        How many died in each iteration.
+    """
+
+    position: np.ndarray
+    log_likelihood: np.ndarray
+    log_prior: np.ndarray
+    birth: np.ndarray
+    n_live: int
+    num_delete: int
+
+    @property
+    def n_dim(self) -> int:
+        return self.position.shape[1]
+
+    @property
+    def iterations(self) -> int:
+        return (len(self.log_likelihood) - self.n_live) // self.num_delete
+
+    @property
+    def order_of_birth(self) -> np.ndarray:
+        """``(n,)`` int: the initial points, then those born in each iteration; contours never fall."""
+        return np.argsort(np.where(np.isnan(self.birth), -np.inf, self.birth), kind="stable")
+
+    @property
+    def born_in(self) -> np.ndarray:
+        """``(n,)`` int: the iteration in which each was born, zero or less for the initial points."""
+        iteration = np.empty(len(self.birth), int)
+        iteration[self.order_of_birth] = 1 + (np.arange(len(iteration)) - self.n_live) // self.num_delete
+        return iteration
+
+    @property
+    def live_at_death(self) -> np.ndarray:
+        """``(n - n_live,)`` int: the live points just before each death, one after the other in each iteration."""
+        return np.tile(self.n_live - np.arange(self.num_delete), self.iterations)
 
 
 class Run(NamedTuple):
@@ -29,7 +78,8 @@ class Run(NamedTuple):
     fingerprint
         What makes the run the run it is.
     draws
-        The importance draws for the second evidence, a list of ``importance.Batch``; empty until the run converged.
+        The importance draws for the second evidence, a list of ``importance.Batch``, to which an
+        ``ImportanceSampler`` adds; empty until the run converged.
     pace
         Iterations per second since the run stood elsewhere.
     """
@@ -44,12 +94,22 @@ class Run(NamedTuple):
     pace: float = 0.0
 
     def after(self, carry: tuple, block: Any, done: Any, seconds: float) -> Run:
-        """The run ``done`` iterations on. Its arrays are fetched from the device now, while nothing keeps it busy."""
+        """
+        The run some iterations on. Its arrays are fetched from the device now, while nothing keeps it busy.
+
+        Parameters
+        ----------
+        carry, block, done
+            What ``NestedSliceSampler.advance`` returned.
+        seconds
+            How long the run has lasted then.
+        """
         (state, run_key), done = carry, int(done)
         jax.device_get(carry)
-        self.dead.append(jax.tree.map(lambda x: np.concatenate(x[:done]), jax.device_get(block)))
+        dead = jax.tree.map(lambda x: np.concatenate(x[:done]), jax.device_get(block))
         return self._replace(
             state=state,
+            dead=self.dead + [dead],
             run_key=run_key,
             iteration=self.iteration + done,
             seconds=seconds,
@@ -57,14 +117,9 @@ class Run(NamedTuple):
         )
 
     @property
-    def moves(self) -> str:
-        """How its chains move: a name in ``slices.MOVES``."""
-        return self.fingerprint["settings"]["moves"]
-
-    @property
-    def num_mcmc_steps(self) -> int:
-        """The slices of each chain."""
-        return self.fingerprint["settings"]["num_mcmc_steps"]
+    def settings(self) -> dict:
+        """The arguments of the search that change its samples, as they are in effect."""
+        return self.fingerprint["settings"]
 
     @property
     def remaining(self) -> float:
@@ -72,31 +127,27 @@ class Run(NamedTuple):
         return float(self.state.integrator.logZ_live - self.state.integrator.logZ)
 
     @property
-    def evaluations(self) -> int:
-        """Likelihood evaluations of nested sampling, those of the initial points among them."""
-        return self.n_live + int(self.of_chains("evaluations").sum(dtype=np.int64))
-
-    @property
-    def points(self) -> Points:
-        """All points, as the diagnostics take them."""
-        log_likelihood, birth = self.of_points("loglikelihood"), self.of_points("loglikelihood_birth")
-        return Points(log_likelihood, birth, self.n_live, (len(birth) - self.n_live) // self.iteration)
-
-    @property
-    def n_dim(self) -> int:
-        """The number of parameters."""
-        return self.state.particles.position.shape[1]
-
-    def of_points(self, name: str) -> np.ndarray:
-        """An attribute of all points: the dead ones in the order of their iterations, then the live ones."""
-        live = jax.device_get(self.state.particles)
-        return np.concatenate([getattr(block.particles, name) for block in self.dead] + [getattr(live, name)])
-
-    def of_chains(self, name: str) -> np.ndarray:
-        """An attribute of the ``ChainRecord`` of all chains, iteration by iteration."""
-        return np.concatenate([getattr(block.update_info, name) for block in self.dead])
-
-    @property
     def n_live(self) -> int:
         """The number of live points."""
         return len(self.state.particles.loglikelihood)
+
+    @property
+    def evaluations(self) -> int:
+        """Likelihood evaluations of nested sampling, those of the initial points among them."""
+        return self.n_live + sum(int(block.update_info.evaluations.sum(dtype=np.int64)) for block in self.dead)
+
+    @property
+    def points(self) -> Points:
+        """All points; at least one iteration must be done."""
+        live = jax.device_get(self.state.particles)
+        position, log_likelihood, log_prior, birth = (
+            np.concatenate([getattr(block.particles, name) for block in self.dead] + [getattr(live, name)])
+            for name in ("position", "loglikelihood", "logdensity", "loglikelihood_birth")
+        )
+        num_delete = (len(birth) - self.n_live) // self.iteration
+        return Points(position, log_likelihood, log_prior, birth, self.n_live, num_delete)
+
+    @property
+    def chains(self) -> Any:
+        """The ``ChainRecord`` of all chains, ``(iterations * num_delete,)`` each, iteration by iteration."""
+        return jax.tree.map(lambda *x: np.concatenate(x), *(block.update_info for block in self.dead))

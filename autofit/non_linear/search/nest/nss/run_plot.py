@@ -1,14 +1,21 @@
 """``nss_run.png``: a run at a glance, for people who read plots rather than logs. Matplotlib alone, and no pyplot,
 which must not be used from two threads."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import beta
 
-from .diagnostics import Points, evolution, iterations_left, log_volume_of_deaths
+from .diagnostics import evolution, iterations_left, log_volume_of_deaths
+
+if TYPE_CHECKING:
+    from .kernel import ChainRecord
+    from .run import Points
 
 # Okabe & Ito's colours, told apart by everybody.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.6"
@@ -20,9 +27,7 @@ EVIDENCE_SHOWN = 12.0
 def draw_run(
     path: Path,
     points: Points,
-    evaluations: np.ndarray,
-    ranks: np.ndarray,
-    jumps: np.ndarray,
+    chains: ChainRecord,
     termination: float,
     rng: np.random.Generator,
     found: dict,
@@ -36,8 +41,8 @@ def draw_run(
         The PNG file.
     points
         The dead and the live points.
-    evaluations, ranks, jumps
-        ``(iterations, num_delete)``: what the chains took, where their points were inserted, how far they went.
+    chains
+        What their chains did, iteration by iteration.
     termination
         The run ends when the evidence to come falls below it.
     rng
@@ -55,9 +60,9 @@ def draw_run(
     _draw_points(axes[0, 0], points)
     _draw_evidence(axes[0, 1], run, found.get("log_evidence_importance"))
     _draw_criterion(axes[0, 2], run, termination, points)
-    _draw_evaluations(axes[1, 0], evaluations)
-    _draw_ranks(axes[1, 1], ranks[ranks >= 0], points.n_live)
-    _draw_jumps(axes[1, 2], jumps, found.get("log_evidence_excess"))
+    _draw_evaluations(axes[1, 0], chains.evaluations.reshape(-1, points.num_delete))
+    _draw_ranks(axes[1, 1], chains.rank[chains.rank >= 0], points.n_live)
+    _draw_jumps(axes[1, 2], chains.jump.reshape(-1, points.num_delete), found.get("log_evidence_excess"))
     ended = "converged" if run.remaining[-1] < termination else "still running"
     figure.suptitle(
         f"{points.iterations:,} iterations, {len(points.log_likelihood):,} points, {ended}; log evidence "

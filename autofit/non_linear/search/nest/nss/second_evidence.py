@@ -4,20 +4,20 @@ from typing import Any
 
 import numpy as np
 
-from .importance import ImportanceSampler, RunPoints, SecondEvidence
+from .importance import Batch, ImportanceSampler, RunPoints, SecondEvidence
 from .posterior import Posterior
 from .prior_space import to_standard_normal
-from .run import Run
+from .run import Points
 
 # Points whose log posterior weight is this far below the largest are of no use to a density.
 NEGLIGIBLE = 30.0
 
 
 def importance_sampler(
-    model: Any, run: Run, posterior: Posterior, n_draws: int, n_eff: int, seed: int
+    model: Any, points: Points, posterior: Posterior, n_draws: int, n_eff: int, seed: int, draws: list[Batch]
 ) -> ImportanceSampler:
     """
-    An importance sampler that begins with the posterior of ``run``, and adds its batches to ``run.draws``.
+    An importance sampler that begins with the ``posterior`` of the ``points`` of a run, and adds to ``draws``.
 
     Raises
     ------
@@ -25,13 +25,13 @@ def importance_sampler(
         If a prior of ``model`` cannot be inverted; the message names it.
     """
     counts = posterior.log_weights > posterior.log_weights.max() - NEGLIGIBLE
-    points = RunPoints(
-        to_standard_normal(model, run.of_points("position")[counts]),
-        run.of_points("loglikelihood")[counts],
+    run = RunPoints(
+        to_standard_normal(model, points.position[counts]),
+        points.log_likelihood[counts],
         posterior.log_weights[counts],
         posterior.effective_sample_size,
     )
-    return ImportanceSampler(points, n_draws, n_eff, run.n_live, seed, run.draws)
+    return ImportanceSampler(run, n_draws, n_eff, points.n_live, seed, draws)
 
 
 def entries(log_evidence: float, log_evidence_error: float, second: SecondEvidence | None) -> dict[str, Any]:

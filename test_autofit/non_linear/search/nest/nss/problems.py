@@ -8,7 +8,7 @@ from unittest import mock
 import autofit as af
 import jax.numpy as jnp
 import numpy as np
-from autofit.non_linear.search.nest.nss import search as search_module
+from autofit.non_linear.search.nest.nss.schedule import Schedule
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 
@@ -52,16 +52,15 @@ class Problem:
 
 
 def leave_at(search, problem, iteration):
-    """Begin the fit, or go on with it, and leave it after an iteration and the checkpoint that may be due then."""
+    """Begin the fit, or go on with it, and leave it after an iteration and what is due then."""
 
-    def due(at, interval):
-        if at >= iteration and interval != search.checkpoint_interval:
+    def until_next(_schedule, at, _pace):
+        if at >= iteration:
             raise KeyboardInterrupt
-        return real_due(at, interval)
+        return 1
 
-    real_due, search.paths.model = search_module._is_due, problem.model
-    one_at_a_time = mock.patch.object(search_module, "SECONDS_AT_ONCE", 0.0)
-    with one_at_a_time, mock.patch.object(search_module, "_is_due", due), contextlib.suppress(KeyboardInterrupt):
+    search.paths.model = problem.model
+    with mock.patch.object(Schedule, "until_next", until_next), contextlib.suppress(KeyboardInterrupt):
         search._fit(problem.model, problem.analysis)
         raise AssertionError("the fit ended before it could be left")
 

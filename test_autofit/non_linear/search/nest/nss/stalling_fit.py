@@ -9,7 +9,7 @@ import autofit as af
 import jax
 import jax.numpy as jnp
 import numpy as np
-from autofit.non_linear.search.nest.nss import search as search_module
+from autofit.non_linear.search.nest.nss import checkpoint
 from problems import Problem, box
 
 folder, options = Path(sys.argv[1]), sys.argv[2:]
@@ -34,7 +34,7 @@ def log_likelihood(x):
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a test runner in the background ignores it
     if "slow_disk" in options:
-        search_module._save_checkpoint = lambda *_: time.sleep(60.0)
+        checkpoint._save_checkpoint = lambda *_: time.sleep(60.0)
     af.conf.instance.output_path = folder / "output"
     af.conf.instance["output"]["latent_after_fit"] = False
     af.conf.instance["visualize"]["plots_search"]["nest"]["corner_anesthetic"] = False

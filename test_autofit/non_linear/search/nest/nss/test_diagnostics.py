@@ -57,7 +57,7 @@ def runs(problem, n_live, num_delete, num_mcmc_steps, seeds, moves=STEPPING_OUT)
 
 def test_insertion_ranks_are_anesthetic_s():
     (run,) = runs(gaussian_in_a_box(2), 50, 1, 4, [1])
-    points, ranks = run.points, run.of_chains("rank")
+    points, ranks = run.points, run.chains.rank
     birth = np.where(np.isnan(points.birth), -np.inf, points.birth)
     order = np.argsort(points.log_likelihood)
     expected = compute_insertion_indexes(points.log_likelihood[order], birth[order])
@@ -84,14 +84,11 @@ def test_uneven_ranks_are_found():
 def trust_in(run, num_mcmc_steps, lineages=1):
     points = run.points
     evidences = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(1)).log_evidences
-    chains = [run.of_chains(name) for name in ("moves", "rank", "jump")]
-    found = diagnostics.trust(points, run.n_dim, *chains, num_mcmc_steps, lineages)
+    found = diagnostics.trust(points, run.chains, num_mcmc_steps, lineages)
     return found | {
         "log_evidence_nested": evidences.mean(),
         "log_evidence_simulated_error": evidences.std(),
-        "log_evidence_nested_error": diagnostics.error_with_memory(
-            evidences.std(), found["jump"], found["log_evidence_scatter"]
-        ),
+        "log_evidence_nested_error": diagnostics.error_with_memory(evidences.std(), found),
     }
 
 
@@ -140,15 +137,16 @@ def test_an_unknown_jump_and_a_perfect_one_foresee_nothing():
     assert np.isnan(diagnostics.expected_excess(float("nan"), 10, 100, 30.0))
     assert np.isnan(diagnostics.expected_excess(0.0, 10, 100, 30.0))
     assert diagnostics.expected_excess(1.02, 10, 100, 30.0) == 0.0
-    assert [diagnostics.error_with_memory(0.1, jump, 0.0) for jump in (float("nan"), 0.0, 1.0, 1.02)] == [0.1] * 4
+    found = [{"jump": jump, "log_evidence_scatter": 0.0} for jump in (float("nan"), 0.0, 1.0, 1.02)]
+    assert [diagnostics.error_with_memory(0.1, entries) for entries in found] == [0.1] * 4
 
 
 def test_jumps_are_those_of_the_recorded_points():
     """Of one chain at a time, from where it began to where it ended, in the metric of all live points."""
     (run,) = runs(gaussian_in_a_box(2), 50, 1, 1, [1])
-    jumps = run.of_chains("jump")
+    jumps = run.chains.jump
     assert jumps.dtype == np.float32
-    positions, births = run.of_points("position"), run.of_points("loglikelihood_birth")
+    positions, births = run.points.position, run.points.birth
     dead = positions[: run.iteration]
     order = run.points.order_of_birth
     for iteration in (0, 7, run.iteration - 1):

@@ -8,7 +8,7 @@ import autofit as af
 import numpy as np
 import pytest
 from autofit.aggregator.aggregator import Aggregator
-from autofit.non_linear.search.nest.nss import search as search_module
+from autofit.non_linear.search.nest.nss import checkpoint
 from jax.scipy.stats import norm
 from problems import VectorAnalysis, gaussian_in_a_box
 
@@ -37,14 +37,14 @@ def killed_once(monkeypatch):
     """Lets the nth checkpoint of the process be the last thing it does."""
 
     def arm(nth):
-        save, count = search_module._save_checkpoint, iter(range(1, 10_000))
+        save, count = checkpoint._save_checkpoint, iter(range(1, 10_000))
 
         def save_and_die(*arguments):
             save(*arguments)
             if next(count) == nth:
                 raise Killed
 
-        monkeypatch.setattr(search_module, "_save_checkpoint", save_and_die)
+        monkeypatch.setattr(checkpoint, "_save_checkpoint", save_and_die)
 
     return arm
 

@@ -19,6 +19,7 @@ import pytest
 from autofit import exc
 from autofit.non_linear.search.nest.nss import checkpoint
 from autofit.non_linear.search.nest.nss import interrupt as interrupt_module
+from autofit.non_linear.search.nest.nss.device import DeviceThread
 from autofit.non_linear.search.nest.nss.interrupt import Interruptions
 from problems import gaussian_in_a_box
 from test_exactness import same_run
@@ -203,13 +204,18 @@ def a_second_in_which_a_signal_comes(x):
     return jax.pure_callback(wait, x, x)
 
 
+def listening(stalled_after=None):
+    logger = logging.getLogger()
+    return Interruptions(logger, DeviceThread(logger, stalled_after, lambda: "it goes on"))
+
+
 def test_what_the_device_is_about_to_finish_is_not_lost(handlers):
     saved, result = [], 0.0
 
     def save():
         saved.append(float(result))
 
-    with Interruptions(logging.getLogger()) as interruptions:
+    with listening() as interruptions:
         result = interruptions.call(a_second_in_which_a_signal_comes, 1.0, save=save)
         with pytest.raises(SystemExit):
             interruptions.call(a_second_in_which_a_signal_comes, 1.0, save=save)
@@ -226,7 +232,7 @@ def slow(x):
 def test_a_device_that_makes_no_progress_is_told_of(stalled_after, warnings, caplog):
     jitted, one = jax.jit(slow), jax.numpy.ones(())
     jitted(one).block_until_ready()  # so that the compilation is not counted
-    with Interruptions(logging.getLogger(), stalled_after) as interruptions:
+    with listening(stalled_after) as interruptions:
         interruptions.call(jitted, one, save=lambda: None)
         caplog.clear()
         assert interruptions.call(jitted, one, save=lambda: None) == 1.0

@@ -9,7 +9,7 @@ import time
 import autofit as af
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import search as search_module
+from autofit.non_linear.search.nest.nss import results, schedule
 from problems import VectorAnalysis, gaussian_in_a_box, leave_at
 
 QUICK = dict(n_live=60, num_delete=20, num_mcmc_steps=4)
@@ -132,16 +132,16 @@ def test_a_failing_full_update_is_logged_and_the_fit_goes_on(problem, monkeypatc
 
 
 def test_too_little_memory_for_what_is_shown_does_not_stop_the_fit(problem, monkeypatch, caplog):
-    def internal_from(search, run, *arguments):
-        if run.remaining >= search.termination:
+    def internal_from(run, *arguments):
+        if run.remaining >= run.settings["termination"]:
             raise MemoryError("for the results")
-        return real(search, run, *arguments)
+        return real(run, *arguments)
 
     def run_plot(*_):
         raise MemoryError("for the picture")
 
-    real = af.NSS._internal_from
-    monkeypatch.setattr(af.NSS, "_internal_from", internal_from)
+    real = results.internal_from
+    monkeypatch.setattr(results, "internal_from", internal_from)
     monkeypatch.setattr(af.NSS, "_run_plot", run_plot)
     with caplog.at_level(logging.ERROR):
         _, internal = run(problem, problem.analysis, iterations_per_quick_update=5, iterations_per_full_update=5)
@@ -162,6 +162,6 @@ def test_pictures_and_full_updates_never_draw_at_once(problem, background, monke
     analysis = Drawing(problem.log_likelihood)
     analysis.perform_quick_update = alone
     monkeypatch.setattr(af.NSS, "perform_update", alone)
-    monkeypatch.setattr(search_module, "SECONDS_AT_ONCE", 0.0)
+    monkeypatch.setattr(schedule, "SECONDS_AT_ONCE", 0.0)
     run(problem, analysis, iterations_per_quick_update=1, iterations_per_full_update=1)
     assert not drawing

@@ -13,7 +13,7 @@ from autofit import exc
 from autofit.aggregator.aggregator import Aggregator
 from autofit.non_linear.checkpoint import Checkpointer
 from autofit.non_linear.search import capabilities, registry
-from autofit.non_linear.search.nest.nss import kernel
+from autofit.non_linear.search.nest.nss import checkpoint, kernel
 from autofit.non_linear.search.nest.nss import search as search_module
 from problems import Problem, VectorAnalysis, box, gaussian_in_a_box, three_priors
 
@@ -267,7 +267,7 @@ def test_without_a_name_nothing_is_written(problem, output_path):
 
 
 def test_never_checkpointing(problem, monkeypatch):
-    monkeypatch.setattr(search_module, "_save_checkpoint", None)
+    monkeypatch.setattr(checkpoint, "_save_checkpoint", None)
     fit(af.NSS(name="n", checkpoint_interval=None, **QUICK), problem)
 
 
@@ -408,7 +408,7 @@ def test_a_checkpoint_is_looked_for_and_loaded(problem, monkeypatch):
         assert path.name == "nss_checkpoint.pkl"
         raise Loaded
 
-    monkeypatch.setattr(search_module, "_load_checkpoint", load)
+    monkeypatch.setattr(checkpoint, "_load_checkpoint", load)
     search = af.NSS(name="n", **QUICK)
     search.paths.model = problem.model
     search.checkpoint_file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,136 @@
+"""What a run comes to: its posterior, whether to trust it, and what the host archives of it. Nothing here samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from . import diagnostics, kernel, second_evidence
+from .importance import ImportanceSampler
+from .posterior import Posterior, posterior_from
+from .prior_space import from_standard_normal, log_prior
+from .progress import Standing
+from .run import Run
+from .slices import MOVES
+
+
+@dataclass
+class _NSSInternal:
+    """
+    What the host archives of a finished run. Its name and fields are those of the host's own class, so that an
+    archive of either can be read by both.
+
+    ``positions`` is ``(n, n_dim)``; ``loglikelihoods``, ``log_weights`` and ``log_priors`` (ours alone, and so
+    ``None`` in archives of the host's) are ``(n,)``; ``logZs`` holds the log
+    evidence under each simulation of the prior volumes; ``evals`` counts likelihood evaluations; times are in
+    seconds, over all sessions of the run. ``trust`` (ours alone too) holds those entries of ``samples_info`` that
+    tell whether to believe the rest, the second evidence among them. Where ``n_eff`` samples were asked for, the
+    points are the importance draws instead.
+    """
+
+    positions: np.ndarray
+    loglikelihoods: np.ndarray
+    log_weights: np.ndarray
+    logZs: np.ndarray  # noqa: N815
+    wall_time: float
+    sampling_time: float
+    evals: int
+    ess: int
+    n_live: int
+    num_mcmc_steps: int
+    num_delete: int
+    termination: float
+    seed: int
+    log_priors: np.ndarray | None = None
+    trust: dict | None = None
+
+
+# Where the host's archives say that it is.
+_NSSInternal.__module__ = f"{__package__}.search"
+
+
+def posterior_of(run: Run) -> Posterior:
+    """Weights and evidence, averaged over prior volumes that the run's seed draws."""
+    points = run.points
+    return posterior_from(points.log_likelihood, points.birth, np.random.default_rng(run.settings["seed"]))
+
+
+def trust_of(run: Run) -> dict[str, Any]:
+    """The entries of ``samples_info`` that tell whether to trust the run, but for the second evidence."""
+    points, settings = run.points, run.settings
+    lineages = MOVES[settings["moves"]].lineages_of(run.n_live, points.n_dim)
+    return diagnostics.trust(points, run.chains, settings["num_mcmc_steps"], lineages)
+
+
+def standing_of(run: Run) -> Standing:
+    """What progress shows of a run."""
+    points = run.points
+    rng = np.random.default_rng(run.settings["seed"])
+    log_evidences = posterior_from(points.log_likelihood, points.birth, rng, n_simulations=10).log_evidences
+    return Standing(
+        dead_points=run.iteration * points.num_delete,
+        evaluations=run.evaluations,
+        log_evidence=float(log_evidences.mean()),
+        log_evidence_error=diagnostics.error_with_memory(float(log_evidences.std()), trust_of(run)),
+        best_log_likelihood=float(points.log_likelihood.max()),
+    )
+
+
+def internal_from(run: Run, importance: ImportanceSampler | None = None) -> _NSSInternal:
+    """What is archived of a run, of nested sampling's samples; with what importance draws say of its evidence."""
+    points, posterior, trust = run.points, posterior_of(run), trust_of(run)
+    simulated = float(posterior.log_evidences.std())
+    error = diagnostics.error_with_memory(simulated, trust)
+    second = None if importance is None else importance.evidence()
+    arguments = ("n_live", "num_mcmc_steps", "num_delete", "termination", "seed")
+    return _NSSInternal(
+        positions=points.position,
+        loglikelihoods=points.log_likelihood,
+        log_weights=posterior.log_weights,
+        logZs=posterior.log_evidences,
+        wall_time=run.seconds,
+        sampling_time=run.seconds,
+        evals=run.evaluations + sum(len(batch.positions) for batch in run.draws),
+        ess=int(posterior.effective_sample_size),
+        **{name: run.settings[name] for name in arguments},
+        log_priors=points.log_prior,
+        trust={
+            "moves": run.settings["moves"],
+            "converged": bool(kernel.has_converged(run.state, run.settings["termination"])),
+            "log_evidence_remaining": run.remaining,
+            **trust,
+            "log_evidence_simulated_error": simulated,
+            **second_evidence.entries(float(posterior.log_evidences.mean()), error, second),
+        },
+    )
+
+
+def with_samples_of(importance: ImportanceSampler, internal: _NSSInternal, model: Any) -> _NSSInternal:
+    """A finished run with the importance draws for its samples."""
+    draws, log_likelihood, log_weights = importance.last_draws()
+    positions = from_standard_normal(model)(draws)
+    return replace(
+        internal,
+        positions=positions,
+        loglikelihoods=log_likelihood,
+        log_weights=log_weights - np.log(len(log_weights)),
+        ess=int(importance.n_eff),
+        log_priors=log_prior(model, positions),
+    )
+
+
+def why_evidence_is_lost(state: Any) -> str:
+    """Why a run in this state can never converge, and what to look at."""
+    if kernel.prior_volume_is_lost(state):
+        return (
+            f"Every live point has the log likelihood {np.max(state.particles.loglikelihood):.3g}, which is so "
+            "large in magnitude that its arithmetic cannot resolve the prior volume, so the run can never "
+            "converge. Check the units of the noise map."
+        )
+    return (
+        "The log evidence became NaN, so the run can never converge: a log likelihood is infinite or NaN "
+        "where the model is not invalid. Check the analysis's log_likelihood_function at "
+        f"{np.asarray(state.particles.position[0]).tolist()}."
+    )

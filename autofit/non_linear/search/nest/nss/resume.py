@@ -1,0 +1,218 @@
+"""A run's checkpoint: how it is saved, gone on from, and refused. Knows runs and values, not the search."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging import Logger
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from autofit import exc
+
+from . import checkpoint, kernel
+from .checkpoint import CheckpointError, DamagedCheckpointError, Extent, History
+from .fingerprint import differences
+from .run import Run
+
+
+class RunCheckpoint:
+    """
+    The checkpoint of one fit.
+
+    Parameters
+    ----------
+    path
+        The file; others lie beside it.
+    fingerprint
+        What makes a run of this fit the run it is.
+    wanted_draws
+        How many importance draws the user asks for, ``None`` if that is left open. Draws for another number are made
+        anew.
+    saves
+        Whether to write checkpoints. One that is there is gone on from in any case.
+    logger
+        Of the fit.
+    """
+
+    def __init__(self, path: Path, fingerprint: dict, wanted_draws: int | None, saves: bool, logger: Logger):
+        self._path = path
+        self._fingerprint = fingerprint
+        self._wanted_draws = wanted_draws
+        self._saves = saves
+        self._logger = logger
+        self._on_disk = None
+        self._fails = False
+
+    def what_next(self) -> str:
+        """What the same script does when it is run again after this moment, for messages."""
+        if self._on_disk is None:
+            return "the same script begins it again"
+        return f"the same script goes on from the checkpoint of iteration {self._on_disk}"
+
+    def begin(self, state: Any, run_key: jax.Array) -> Run:
+        """A run that begins with this state."""
+        dead, draws = History(checkpoint.history_path(self._path)), History(checkpoint.draws_path(self._path))
+        return Run(state, dead, run_key, 0, 0.0, self._fingerprint, draws)
+
+    def load(self) -> Run | None:
+        """
+        The run to go on with, ``None`` if none was checkpointed.
+
+        Raises
+        ------
+        SearchException
+            If it is damaged, or of other settings or another model; the message says what differs and what to do.
+        """
+        if not self._path.exists():
+            return None
+        with self._refusing():
+            state, dead, run_key, iteration = self._load_newest_whole()
+            notes = checkpoint.load_notes(self._path)
+            fingerprint = self._accepted(notes.get("fingerprint", {}))
+        if not isinstance(dead, History):
+            dead = History(checkpoint.history_path(self._path), list(map(kernel.with_records_only, dead)))
+        self._on_disk = iteration
+        return Run(state, dead, run_key, iteration, notes.get("seconds", 0.0), fingerprint, self._draws(notes))
+
+    def verify(self, run: Run, evaluate: Callable[[np.ndarray], Any]) -> None:
+        """
+        Evaluate the live points of a loaded run again: another value tells of other data, or of another likelihood
+        or prior.
+
+        Parameters
+        ----------
+        run
+            What ``load`` returned.
+        evaluate
+            ``evaluate(positions) -> state`` of ``(n_live, n_dim)`` parameters.
+
+        Raises
+        ------
+        SearchException
+            If a value differs; the message names both.
+        """
+        with self._refusing():
+            _check_shape(run)
+            now = jax.device_get(evaluate(np.asarray(run.state.particles.position)).particles)
+            _check_values(run.state.particles, now)
+
+    def save_if(self, due: bool, run: Run) -> None:
+        """
+        Write a checkpoint if one is due and checkpoints are wanted. A failure is logged once until a later one
+        succeeds, and never stops the fit.
+        """
+        if not (due and self._saves):
+            return
+        notes = {"seconds": run.seconds, "fingerprint": run.fingerprint}
+        try:
+            if run.draws:
+                notes["draws"] = {"extent": tuple(run.draws.flush()), "wanted": self._wanted_draws}
+            checkpoint._save_checkpoint(self._path, run.state, run.dead, run.run_key, run.iteration, notes)
+        except OSError as error:
+            if not self._fails:
+                self._logger.error(
+                    "The checkpoint of iteration %d could not be written (%s). One before it is still valid; "
+                    "sampling goes on, and the next checkpoint is tried in its turn.",
+                    run.iteration,
+                    error,
+                )
+            self._fails = True
+            return
+        if self._fails:
+            self._logger.info("The checkpoint of iteration %d is written; the trouble is over.", run.iteration)
+        self._on_disk, self._fails = run.iteration, False
+
+    def save_and_leave(self, run: Run) -> None:
+        """What a signal asks for, before it ends the process."""
+        self.save_if(True, run)
+        self._logger.info("NSS stops after iteration %d; %s.", run.iteration, self.what_next())
+
+    def leave_at_the_start(self) -> None:
+        """What a signal asks for before there is a run."""
+        self._logger.info("NSS stops before the first iteration of this session; %s.", self.what_next())
+
+    def _load_newest_whole(self) -> tuple:
+        try:
+            return checkpoint._load_checkpoint(self._path)
+        except DamagedCheckpointError as damage:
+            try:
+                kept = checkpoint.restore_previous(self._path)
+            except CheckpointError as error:
+                raise CheckpointError(f"{damage} {error}") from damage
+            self._logger.warning("%s It is kept as %s; the run goes on from the one before it.", damage, kept.name)
+            return checkpoint._load_checkpoint(self._path)
+
+    def _accepted(self, recorded: dict) -> dict:
+        """The fingerprint of a run that goes on, from the one that was ``recorded``."""
+        fingerprint = self._fingerprint
+        if "moves" not in recorded.get("settings", {}):
+            fingerprint = {**fingerprint, "settings": {**fingerprint["settings"], "moves": "step_out"}}
+            self._logger.info("The checkpoint does not say how chains move: the run goes on with 'step_out'.")
+        different_run, remarkable = differences(recorded, fingerprint)
+        if different_run:
+            raise CheckpointError(f"The checkpoint is of another run: {'; '.join(different_run)}.")
+        if remarkable:
+            self._logger.warning("Since the checkpoint, %s. The run goes on.", "; ".join(remarkable))
+        return fingerprint
+
+    def _draws(self, notes: dict) -> History:
+        """The importance draws of a checkpoint with these notes. Those that are damaged will be made again, alike."""
+        path, stored = checkpoint.draws_path(self._path), notes.get("draws")
+        if stored is None or stored["wanted"] != self._wanted_draws:
+            return History(path)
+        try:
+            return History.load(path, Extent(*stored["extent"]))
+        except (CheckpointError, OSError) as error:
+            self._logger.warning("%s The importance draws are made again.", error)
+            return History(path)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Turns what is wrong with a checkpoint into the host's error, with what to do. No file is touched."""
+        try:
+            yield
+        except CheckpointError as error:
+            raise exc.SearchException(
+                f"{error} Nothing was deleted. Restore what differs, or move {self._path.parent / self._path.stem}.* "
+                "away to start anew, or give this fit another name."
+            ) from error
+
+
+class NoCheckpoint(RunCheckpoint):
+    """That of a fit which stores nothing: its run is in memory alone."""
+
+    def __init__(self, fingerprint: dict, logger: Logger):
+        super().__init__(Path(), fingerprint, None, False, logger)
+
+    def begin(self, state: Any, run_key: jax.Array) -> Run:
+        return Run(state, [], run_key, 0, 0.0, self._fingerprint, [])
+
+    def load(self) -> None:
+        return None
+
+
+def _check_shape(run: Run) -> None:
+    position, settings = run.state.particles.position, run.fingerprint
+    expected = (settings["settings"]["n_live"], len(settings["parameters"])), jnp.result_type(float)
+    if (position.shape, position.dtype) != expected:
+        raise CheckpointError(
+            f"The checkpoint has live points of shape {position.shape} and type {position.dtype}; this fit needs "
+            f"{expected[0]} and {expected[1]}."
+        )
+
+
+def _check_values(before: Any, now: Any) -> None:
+    """Whether live points have the values they had, but for rounding."""
+    tolerance = math.sqrt(np.finfo(now.position.dtype).eps)
+    for name, meaning in (("loglikelihood", "log likelihood"), ("logdensity", "log prior")):
+        old, new = np.asarray(getattr(before, name)), np.asarray(getattr(now, name))
+        differs = ~np.isclose(old, new, rtol=tolerance, atol=tolerance)
+        if np.any(differs):
+            worst = np.flatnonzero(differs)[0]
+            raise CheckpointError(
+                f"The {meaning} of a checkpointed live point was {old[worst]:.10g} and is {new[worst]:.10g} now: the "
+                "data, the analysis or the model changed since the checkpoint."
+            )
