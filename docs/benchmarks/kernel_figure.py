@@ -36,7 +36,7 @@ def phases_of_chains() -> list[list[list[int]]]:
     dead, _ = delete_fn(state, NUM_CHAINS)
     contour = state.particles.loglikelihood[dead].max()
     choice_key, slice_key = jax.random.split(key)
-    start = kernel._choose_survivors(choice_key, state.particles, contour, NUM_CHAINS)
+    start = kernel._rows(state.particles, kernel._choose_survivors(choice_key, state.particles, contour, NUM_CHAINS))
     slices = STEPPING_OUT.draw(slice_key, start.position, num_steps=NUM_STEPS, **state.inner_kernel_params)
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
     tick = jax.jit(partial(STEPPING_OUT.tick, new_particle, contour))

@@ -10,10 +10,10 @@ one tick evaluates the likelihood once for every lane. Each chain draws the same
 in blackjax, so with blackjax's moves the points are the same: to the last bit with a lane for each chain, to rounding
 with fewer.
 
-With moves of our own, live points are divided into two lineages for ever. A chain begins at a point of the lineage
-whose point it replaces, and its directions come from the covariance of the other. If they came from its own, the
-points would be steered by their relatives: where relatives are close, directions are short across and chains stay
-close, so the region that the points fill shrinks without being counted, and the evidence is too high.
+With moves of our own, live points are divided into lineages: a new point is of the lineage of the point its chain
+began at, and the directions of that chain come from the covariance of the other lineages. If they came from all
+points, a point would be steered by its relatives: where relatives are close, directions are short across and chains
+stay close, so the region that the points fill shrinks without being counted, and the evidence is too high.
 """
 
 import math
@@ -29,10 +29,9 @@ from blackjax.ns.adaptive import AdaptiveNSState
 from blackjax.ns.adaptive import init as adaptive_init
 from blackjax.ns.base import NSInfo, StateWithLogLikelihood, delete_fn, init_state_strategy
 from blackjax.ns.nss import live_covariance_factor
-from blackjax.types import ArrayTree
 from jax.flatten_util import ravel_pytree
 
-from .slices import SHRINKING, Chain, ChainInfo, Moves, Slice, select
+from .slices import SHARE_OUTSIDE, SHRINKING, Chain, ChainInfo, Moves, Slice, select
 
 # On a CPU, more expensive likelihoods than these at once outgrow the caches (docs/performance.md).
 CPU_CHUNK_SIZE = 18
@@ -65,7 +64,8 @@ class NestedSliceSampler(NamedTuple):
 
 class UpdateInfo(NamedTuple):
     """
-    What the chains of an iteration did, each ``(num_delete,)`` int but for the last: the counts of ``ChainInfo``, and
+    What the chains of an iteration did, each ``(num_delete,)`` int if not said otherwise: the counts of
+    ``ChainInfo``, and
 
     Attributes
     ----------
@@ -75,6 +75,9 @@ class UpdateInfo(NamedTuple):
     jump
         ``(num_delete,)`` float: the squared distance from the chain's first point to its last, in the metric of the
         live points' covariance, relative to that between independent points: 1 on average if the chain forgets.
+    lineages
+        ``(2, n_live)`` int: those of the live points after the iteration, as in ``steering_by_others``; ``None`` if
+        there are none.
     """
 
     evaluations: jax.Array
@@ -83,6 +86,7 @@ class UpdateInfo(NamedTuple):
     accepted: jax.Array
     rank: jax.Array
     jump: jax.Array
+    lineages: jax.Array | None
 
 
 class ChainRecord(NamedTuple):
@@ -127,7 +131,7 @@ def nested_slice_sampler(
     moves
         How the chains move.
     """
-    lanes = _num_lanes(num_delete, chunk_size)
+    lanes, steering = _num_lanes(num_delete, chunk_size), partial(steering_by_others, moves)
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
     algorithm = blackjax.nss(
         logprior_fn=log_prior,
@@ -135,13 +139,12 @@ def nested_slice_sampler(
         num_delete=num_delete,
         num_inner_steps=num_mcmc_steps,
         update_strategy=single_evaluation_update(new_particle, lanes, moves),
+        inner_kernel_params=steering,
     )
 
     @jax.jit
     def init(positions):
-        state = adaptive_init(
-            positions, _in_chunks(new_particle, chunk_size), update_inner_kernel_params_fn=live_covariance_factor
-        )
+        state = adaptive_init(positions, _in_chunks(new_particle, chunk_size), update_inner_kernel_params_fn=steering)
         return _strongly_typed(state)
 
     def one_step(state, rng_key):
@@ -219,15 +222,14 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves) -
     """
 
     def strategy(_constrained_step, num_mcmc_steps: int, num_delete: int) -> Callable:
-        def update(rng_key, state, loglikelihood_0, covariance_factor):
+        def update(rng_key, state, loglikelihood_0, covariance_factor, lineages=None):
             choice_key, sample_key = jax.random.split(rng_key)
-            lineages = moves.lineages_of(len(state.particles.loglikelihood), len(covariance_factor))
-            if lineages == 1:
-                start = _choose_survivors(choice_key, state.particles, loglikelihood_0, num_delete)
-            else:
-                lineage = _lineages_of_the_dead(state, num_delete, lineages)
-                start = _choose_relatives(choice_key, state.particles, loglikelihood_0, lineage, lineages)
-                covariance_factor = _factors_of_others(state.particles.position, lineages)[lineage]
+            chosen = _choose_survivors(choice_key, state.particles, loglikelihood_0, num_delete)
+            start = _rows(state.particles, chosen)
+            if lineages is not None:
+                covariance_factor = covariance_factor[lineages[0, chosen]]
+                _, replaced = delete_fn(state, num_delete)
+                lineages = lineages.at[:, replaced].set(lineages[:, chosen])
             slices = moves.draw(sample_key, start.position, covariance_factor, num_mcmc_steps)
             tick = jax.vmap(partial(moves.tick, new_particle, loglikelihood_0))
             particles, info = _run_chains(moves.begin, tick, start, slices, lanes)
@@ -235,7 +237,7 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves) -
             # A stream of its own: the chains draw what they draw in blackjax.
             rank = _ranks(jax.random.fold_in(rng_key, 0), state.particles, loglikelihood_0, particles)
             jump = _jumps(covariance_factor, start.position, particles.position)
-            return particles._replace(loglikelihood_birth=births), UpdateInfo(*info, rank, jump)
+            return particles._replace(loglikelihood_birth=births), UpdateInfo(*info, rank, jump, lineages)
 
         return update
 
@@ -243,38 +245,47 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves) -
 
 
 def _choose_survivors(rng_key, particles, loglikelihood_0, number):
-    """Draw the points the chains start from, among those above the contour, or among all if there is none."""
+    """Draw which points the chains start from, among those above the contour, or among all if there is none."""
     survives = (particles.loglikelihood > loglikelihood_0).astype(jnp.float32)
     survives = jnp.where(survives.sum() > 0.0, survives, jnp.ones_like(survives))
-    chosen = jax.random.choice(rng_key, len(survives), (number,), p=survives / survives.sum(), replace=True)
-    return _rows(particles, chosen)
+    return jax.random.choice(rng_key, len(survives), (number,), p=survives / survives.sum(), replace=True)
 
 
-def _lineages(n_live: int, lineages: int) -> jax.Array:
-    """The lineage of each live point, for ever: a new point takes the place of one that died."""
-    return jnp.arange(n_live) * lineages // n_live
+def steering_by_others(moves: Moves, rng_key, state, info, params) -> dict[str, jax.Array]:
+    """
+    The ``inner_kernel_params`` of ``blackjax.nss``: what steers the chains of the next iteration.
+
+    With one lineage it is blackjax's, the factor of the covariance of all live points. Else a factor for each
+    lineage, ``(lineages, n_dim, n_dim)``, of the covariance of all live points but its own, and ``(2, n_live)`` int:
+    the lineages that count, and younger ones that take their place once one of them has grown so large that too few
+    points are left outside. (In a population of constant size one lineage takes all in the end.)
+    """
+    positions = jax.vmap(lambda position: ravel_pytree(position)[0])(state.particles.position)
+    lineages = moves.lineages_of(*positions.shape)
+    if lineages == 1:
+        return live_covariance_factor(rng_key, state, info, params)
+    if info is None:
+        old = young = _equal_lineages(len(positions), lineages)
+    else:
+        old, young = info.update_info.lineages
+        # The key has been split for the chains already.
+        first_key, second_key = jax.random.split(jax.random.fold_in(rng_key, 1))
+        new = partial(jax.random.permutation, x=_equal_lineages(len(positions), lineages))
+        young = jnp.where(_is_outgrown(young), new(first_key), young)
+        old, young = jnp.where(_is_outgrown(old), jnp.stack([young, new(second_key)]), jnp.stack([old, young]))
+    other = (old != jnp.arange(lineages)[:, None]).astype(int)
+    covariance = jax.vmap(lambda counts: jnp.atleast_2d(jnp.cov(positions.T, fweights=counts)))(other)
+    return {"covariance_factor": jnp.linalg.cholesky(covariance), "lineages": jnp.stack([old, young])}
 
 
-def _lineages_of_the_dead(state: AdaptiveNSState, num_delete: int, lineages: int) -> jax.Array:
-    _, replaced = delete_fn(state, num_delete)
-    return _lineages(len(state.particles.loglikelihood), lineages)[replaced]
+def _equal_lineages(n_live: int, lineages: int) -> jax.Array:
+    return jnp.arange(n_live, dtype=jnp.int32) * lineages // n_live
 
 
-def _choose_relatives(rng_key, particles, loglikelihood_0, lineage, lineages):
-    """As ``_choose_survivors``, for each chain among its own lineage, or among all if none of that survives."""
-    survives = particles.loglikelihood > loglikelihood_0
-    related = survives & (_lineages(len(survives), lineages) == lineage[:, None])
-    eligible = jnp.where(related.any(axis=1, keepdims=True), related, survives)
-    eligible = jnp.where(eligible.any(axis=1, keepdims=True), eligible, True)
-    return _rows(particles, jax.random.categorical(rng_key, jnp.where(eligible, 0.0, -jnp.inf)))
-
-
-def _factors_of_others(positions: ArrayTree, lineages: int) -> jax.Array:
-    """``(lineages, n_dim, n_dim)``: for each, the factor of the covariance of all live points but its own."""
-    flat = jax.vmap(lambda position: ravel_pytree(position)[0])(positions)
-    other = _lineages(len(flat), lineages) != jnp.arange(lineages)[:, None]
-    covariance = jax.vmap(lambda counts: jnp.cov(flat.T, fweights=counts))(other.astype(int))
-    return jnp.linalg.cholesky(covariance.reshape(lineages, flat.shape[1], flat.shape[1]))
+def _is_outgrown(lineage: jax.Array) -> jax.Array:
+    """Whether one lineage holds so many of the points that too few are outside."""
+    largest = (lineage[:, None] == lineage).sum(axis=1).max()
+    return len(lineage) - largest < len(lineage) * SHARE_OUTSIDE
 
 
 def _ranks(rng_key, live, loglikelihood_0, new):

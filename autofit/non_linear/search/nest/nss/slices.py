@@ -11,7 +11,6 @@ the current point is not: so the same brackets, with the same probability, lead 
 side is drawn beforehand; a bracket that is never expanded is Neal's first and simplest.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,8 +27,9 @@ STEP_OUT_LEFT, STEP_OUT_RIGHT, SHRINK = range(3)
 # Of a bracket that only shrinks, relative to blackjax's first bracket (docs/performance.md). A power of two loses
 # no bit.
 WIDTH = 4.0
-# Among how many lineages live points are divided, if those outside each have so many points a parameter.
-LINEAGES, POINTS_PER_PARAMETER = 4, 2
+# Among how many lineages live points are divided, which share of the points stays outside of each, and how many
+# points a parameter that must be.
+LINEAGES, SHARE_OUTSIDE, POINTS_PER_PARAMETER = 16, 1.0 / 3.0, 2
 
 
 class Moves(NamedTuple):
@@ -58,8 +58,7 @@ class Moves(NamedTuple):
 
     def lineages_of(self, n_live: int, n_dim: int) -> int:
         """Among how many lineages so many live points are divided: one where they are too few for more."""
-        outside = n_live - math.ceil(n_live / self.lineages)
-        return self.lineages if outside >= POINTS_PER_PARAMETER * n_dim else 1
+        return self.lineages if SHARE_OUTSIDE * n_live >= POINTS_PER_PARAMETER * n_dim else 1
 
 
 class Slice(NamedTuple):

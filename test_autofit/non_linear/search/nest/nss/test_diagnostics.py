@@ -113,11 +113,11 @@ def test_the_excess_of_the_evidence_is_foreseen(n_live, num_mcmc_steps):
     assert np.mean([entry["log_evidence_excess"] for entry in found]) == pytest.approx(excess, rel=0.35, abs=0.15)
 
 
-@pytest.mark.parametrize(("n_live", "num_mcmc_steps"), [(100, 2), (100, 5), (400, 2)])
+@pytest.mark.parametrize(("n_live", "num_mcmc_steps"), [(200, 5), (400, 2), (400, 5)])
 def test_with_lineages_the_evidence_is_right_with_few_slices_too(n_live, num_mcmc_steps):
-    """Where without them it is too high by up to four nats; over forty seeds, and its error covers it."""
+    """Where without them it is too high by up to one and a half nats; over forty seeds, and its error covers it."""
     found = [
-        trust_in(run, num_mcmc_steps, lineages=4)
+        trust_in(run, num_mcmc_steps, lineages=16)
         for run in runs(correlated(), n_live, n_live // 8, num_mcmc_steps, range(40), SHRINKING)
     ]
     off = np.array([entry["log_evidence_nested"] for entry in found]) - LOG_EVIDENCE_OF_CORRELATED
@@ -128,7 +128,7 @@ def test_with_lineages_the_evidence_is_right_with_few_slices_too(n_live, num_mcm
 
 def test_short_chains_are_said_to_cost_precision():
     (run,) = runs(correlated(), 400, 50, 1, [1], SHRINKING)
-    doubt = diagnostics.doubts_about_run(trust_in(run, 1, lineages=4), 10, 1)[0]
+    doubt = diagnostics.doubts_about_run(trust_in(run, 1, lineages=16), 10, 1)[0]
     assert "which makes the error of nested sampling's log evidence" in doubt
     assert "num_mcmc_steps=20" in doubt
 

@@ -1,6 +1,7 @@
 """The single-evaluation update against blackjax's own, bit for bit."""
 
 from functools import cache
+from types import SimpleNamespace
 
 import autofit  # noqa: F401 (switches float64 on)
 import blackjax
@@ -191,38 +192,68 @@ def iteration_of_two_clouds(moves, num_delete=4, spread=(0.3, 3.0)):
     sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, num_delete, 1, -3.0, moves=moves)
     state = sampler.init(jnp.asarray(positions))
     (after, _), dead, _ = sampler.advance((state, jax.random.PRNGKey(1)), 1)
-    return np.asarray(state.particles.position), np.asarray(after.particles.position), dead
+    return state, after, dead
 
 
 TWO_LINEAGES = slices.SHRINKING._replace(lineages=2)
 
 
-def test_a_new_point_is_of_the_lineage_whose_point_it_replaces():
+def test_a_new_point_is_of_the_lineage_of_the_point_its_chain_began_at():
+    """Whatever slot it takes: here the clouds are the lineages at first."""
     before, after, _ = iteration_of_two_clouds(TWO_LINEAGES, num_delete=40)
-    replaced = np.any(before != after, axis=1)
-    assert 10 < replaced[:40].sum() < 30
-    assert np.all(after[:40, 0] < 0.0)
-    assert np.all(after[40:, 0] > 0.0)
-    _, mixed, _ = iteration_of_two_clouds(slices.STEPPING_OUT, num_delete=40)
-    assert np.any(mixed[:40, 0] > 0.0)
+    position, lineages = np.asarray(after.particles.position), np.asarray(after.inner_kernel_params["lineages"])
+    replaced = np.any(position != np.asarray(before.particles.position), axis=1)
+    assert np.any(position[:40][replaced[:40], 0] > 0.0)
+    assert np.array_equal(lineages[0], position[:, 0] > 0.0)
+    assert np.array_equal(lineages[0], lineages[1])
 
 
 @pytest.mark.parametrize(("spread", "far"), [((0.3, 3.0), True), ((0.3, 0.3), False), ((3.0, 0.3), False)])
 def test_directions_come_from_the_covariance_of_the_other_lineages(spread, far):
     """So points move as far as those of the other lineage are apart, not as far as their own."""
     before, after, _ = iteration_of_two_clouds(TWO_LINEAGES, num_delete=40, spread=spread)
-    replaced = np.any(before != after, axis=1)[:40]
-    centre = before[:40].mean(axis=0)
-    from_centre = np.abs(after[:40][replaced] - centre) - 2.0 * spread[0]
+    old, new = np.asarray(before.particles.position), np.asarray(after.particles.position)
+    moved = new[np.any(old != new, axis=1) & (new[:, 0] < 0.0)]
+    from_centre = np.abs(moved - old[:40].mean(axis=0)) - 2.0 * spread[0]
     assert np.any(from_centre > 1.5) == far
 
 
-def test_a_lineage_of_which_none_survives_goes_on_from_the_others():
-    before, after, dead = iteration_of_two_clouds(TWO_LINEAGES, num_delete=79)
-    assert np.isfinite(after).all()
+def steering(moves, positions, lineages):
+    """What ``steering_by_others`` makes of points of these lineages after an iteration."""
+    state = SimpleNamespace(particles=SimpleNamespace(position=jnp.asarray(positions)))
+    info = SimpleNamespace(update_info=SimpleNamespace(lineages=jnp.asarray(lineages)))
+    return kernel.steering_by_others(moves, jax.random.PRNGKey(0), state, info, {})
+
+
+def test_a_lineage_that_has_outgrown_the_others_gives_way_to_younger_ones():
+    positions = np.random.default_rng(0).standard_normal((90, 2))
+    even, two_thirds, outgrown = np.arange(90) % 3, np.minimum(np.arange(90) // 30, 1), np.zeros(90, int)
+    moves = slices.SHRINKING._replace(lineages=3)
+    for old, young in ((even, two_thirds), (two_thirds, even)):
+        assert np.array_equal(steering(moves, positions, [old, young])["lineages"], [old, young])
+    old, young = steering(moves, positions, [outgrown, even])["lineages"]
+    assert np.array_equal(old, even)
+    assert np.array_equal(np.bincount(young), [30, 30, 30])
+    for old_and_young in ([even, outgrown], [outgrown, outgrown]):
+        for found in steering(moves, positions, old_and_young)["lineages"]:
+            assert np.array_equal(np.bincount(found), [30, 30, 30])
+
+
+def test_the_factor_of_a_lineage_is_that_of_all_points_outside():
+    positions = np.random.default_rng(0).standard_normal((90, 2))
+    lineage = np.arange(90) % 3
+    found = steering(slices.SHRINKING._replace(lineages=3), positions, [lineage, lineage])["covariance_factor"]
+    for of_lineage, factor in enumerate(found):
+        assert np.allclose(factor @ factor.T, np.cov(positions[lineage != of_lineage].T))
+
+
+def test_an_iteration_in_which_nearly_all_die_goes_on():
+    _, after, dead = iteration_of_two_clouds(TWO_LINEAGES, num_delete=79)
+    assert np.isfinite(after.particles.position).all()
+    assert np.isfinite(after.inner_kernel_params["covariance_factor"]).all()
     assert np.all(np.asarray(dead.update_info.moves)[0] == 1)
 
 
 def test_too_few_points_are_of_one_lineage():
-    assert [slices.SHRINKING.lineages_of(n_live, 21) for n_live in (40, 55, 56, 210)] == [1, 1, 4, 4]
+    assert [slices.SHRINKING.lineages_of(n_live, 21) for n_live in (40, 125, 126, 210)] == [1, 1, 16, 16]
     assert slices.STEPPING_OUT.lineages_of(1000, 2) == 1
