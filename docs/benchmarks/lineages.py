@@ -21,7 +21,7 @@ from autofit.non_linear.search.nest.nss.posterior import posterior_from
 from autofit.non_linear.search.nest.nss.slices import SHRINKING
 
 NUM_STEPS = 2
-LINEAGES = (1, 2, 4, 16, 64)
+LINEAGES = (1, 4, 16)
 SIZES = ((100, 12), (400, 50))  # live points, and how many of them die in each iteration
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from autofit.non_linear.search.nest.nss import kernel
-from autofit.non_linear.search.nest.nss.slices import MOVES, SHRINKING, WIDTH
+from autofit.non_linear.search.nest.nss.slices import MOVES, SHRINKING, draw_slices
 from blackjax.ns.base import init_state_strategy
 from blackjax.ns.nss import live_covariance_factor
 from scipy.stats import kstest, norm
@@ -116,7 +116,7 @@ def test_a_prior_that_is_not_flat_stays_as_it_is(name):
 
 
 def test_a_bracket_that_only_shrinks_goes_through_blackjax_s_points():
-    """Where blackjax may not expand its bracket, and its directions are as long."""
+    """Where blackjax may not expand its bracket, and its directions are as long; a power of two loses no bit."""
 
     def log_prior(x):
         return jnp.where(jnp.all(jnp.abs(x) < 1.0), 0.0, -jnp.inf)
@@ -125,11 +125,12 @@ def test_a_bracket_that_only_shrinks_goes_through_blackjax_s_points():
         return -50.0 * jnp.sum((x - 0.1) ** 2) - 100.0 * (x[0] - x[1] ** 2) ** 2
 
     def wide(*arguments):
-        return {"covariance_factor": WIDTH * live_covariance_factor(*arguments)["covariance_factor"]}
+        return {"covariance_factor": 4.0 * live_covariance_factor(*arguments)["covariance_factor"]}
 
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
     settings = dict(logprior_fn=log_prior, loglikelihood_fn=log_likelihood, num_delete=20, num_inner_steps=7)
-    update = kernel.single_evaluation_update(new_particle, 20, SHRINKING._replace(lineages=1))
+    moves = SHRINKING._replace(draw=partial(draw_slices, 4.0), lineages=1)
+    update = kernel.single_evaluation_update(new_particle, 20, moves)
     ours = blackjax.nss(**settings, update_strategy=update)
     theirs = blackjax.nss(**settings, max_steps=1, inner_kernel_params=wide)
     start = jax.random.uniform(jax.random.PRNGKey(0), (60, 4), minval=-1.0, maxval=1.0)
