@@ -1,9 +1,11 @@
 import logging
+import signal
 import sys
 from pathlib import Path
 
 import autofit as af
 import pytest
+from autofit.non_linear.search.nest.nss.interrupt import SIGNALS
 
 sys.path.insert(0, str(Path(__file__).parent))
 logging.getLogger("jax").setLevel(logging.ERROR)
@@ -16,3 +18,14 @@ def output_path(tmp_path, monkeypatch):
     monkeypatch.setitem(af.conf.instance["visualize"]["plots_search"]["nest"], "corner_anesthetic", False)
     monkeypatch.setattr(af.conf.instance, "output_path", tmp_path / "output")
     return tmp_path / "output"
+
+
+@pytest.fixture
+def handlers():
+    """Python's own handlers for the test; those of the test runner, which may ignore SIGINT, are put back."""
+    runner = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in runner:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield {number: signal.getsignal(number) for number in runner}
+    for number, handler in runner.items():
+        signal.signal(number, handler)

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from autofit import exc
 from autofit.non_linear.search.nest.nss import checkpoint
-from autofit.non_linear.search.nest.nss import interrupt as interrupt_module
 from autofit.non_linear.search.nest.nss.device import DeviceThread
 from autofit.non_linear.search.nest.nss.interrupt import Interruptions
 from problems import gaussian_in_a_box
@@ -154,17 +153,6 @@ def search_with_updates(problem, **settings):
     search = af.NSS(name="n", iterations_per_quick_update=2, checkpoint_interval=1000, **SETTINGS, **settings)
     search.paths.model = problem.model
     return search
-
-
-@pytest.fixture
-def handlers():
-    """Python's own handlers for the test; those of the test runner, which may ignore SIGINT, are put back."""
-    runner = {number: signal.getsignal(number) for number in interrupt_module.SIGNALS}
-    for number in runner:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    yield {number: signal.getsignal(number) for number in runner}
-    for number, handler in runner.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,7 @@ def interrupted_while_drawing(monkeypatch, problem, at, number, **settings):
 
 
 @pytest.mark.parametrize(("at", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT), (5, signal.SIGTERM)])
+@pytest.mark.usefixtures("handlers")
 def test_stopped_while_drawing_it_ends_with_the_same_bytes(monkeypatch, at, number):
     problem, settings = gaussian_in_a_box(3), dict(n_eff=1500)
     whole, _ = new_search(problem, name=None, **settings)._fit(problem.model, problem.analysis)
