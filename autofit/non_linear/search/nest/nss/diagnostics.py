@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Where the evidence to come stops to depend on how far the likelihood has yet to rise.
 PEAK_REACHED = 10.0
 # How much of what chains remember ends up in the log evidence and in its variance, measured on problems of known
-# evidence (docs/monitoring.md).
+# evidence (docs/searches/nss/monitoring.md).
 EXCESS_OF_MEMORY, SCATTER_OF_MEMORY = 0.4, 0.5
 # How much of the excess that lineages avoid is left as scatter, measured on the Sersic lens, the worst of all.
 EXCESS_LEFT_AS_SCATTER = 0.4

@@ -33,7 +33,7 @@ from jax.flatten_util import ravel_pytree
 
 from .slices import SHARE_OUTSIDE, SHRINKING, Chain, ChainInfo, Moves, Slice, select
 
-# On a CPU, more expensive likelihoods than these at once outgrow the caches (docs/performance.md).
+# On a CPU, more expensive likelihoods than these at once outgrow the caches (docs/searches/nss/performance.md).
 CPU_CHUNK_SIZE = 18
 EXPENSIVE_FLOPS = 1e6
 # How many dead points are handed over at once at most: enough that the hand-over costs nothing.

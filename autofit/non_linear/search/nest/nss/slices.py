@@ -24,7 +24,7 @@ from blackjax.types import ArrayTree
 MAX_EXPANSIONS = 10
 MAX_SHRINKAGE = 100
 STEP_OUT_LEFT, STEP_OUT_RIGHT, SHRINK = range(3)
-# Of a bracket that only shrinks, relative to blackjax's first bracket (docs/performance.md).
+# Of a bracket that only shrinks, relative to blackjax's first bracket (docs/searches/nss/performance.md).
 WIDTH = 3.0
 # Among how many lineages live points are divided, which share of the points stays outside of each, and how many
 # points a parameter that must be.

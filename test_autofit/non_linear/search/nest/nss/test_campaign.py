@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[5] / "docs" / "benchmarks" / "kill_campaign.py"
+SCRIPT = Path(__file__).parents[5] / "docs" / "benchmarks" / "nss" / "kill_campaign.py"
 
 
 def test_nothing_is_lost():

@@ -1,6 +1,6 @@
 """By how much the log evidence is too high, by the number of lineages whose covariance steers the chains of another.
 
-    python docs/benchmarks/lineages.py [--seeds 60]
+    python docs/benchmarks/nss/lineages.py [--seeds 60]
 
 A correlated Gaussian of ten parameters with chains of two slices, where relatives matter most. Prints for each number
 of lineages, 1 for the covariance of all live points, how far the log evidence is from the truth on average over the

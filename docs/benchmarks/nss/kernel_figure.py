@@ -1,6 +1,6 @@
 """Draw one iteration of 20 chains, evaluation by evaluation: in lockstep, each on its own, and from a queue.
 
-python docs/benchmarks/kernel_figure.py docs/images/kernel.png
+python docs/benchmarks/nss/kernel_figure.py docs/searches/nss/images/kernel.png
 """
 
 import sys

@@ -1,10 +1,10 @@
 """Whether both evidences lie from the truth as far as their errors say, whether a bad run is told from a good one,
 and what averaging the weights is worth.
 
-    python docs/benchmarks/recorded_runs.py runs --seeds 60
-    python docs/benchmarks/recorded_runs.py runs --problems sersic mge --seeds 4
-    python docs/benchmarks/calibration.py runs
-    python docs/benchmarks/calibration.py runs --perfect
+    python docs/benchmarks/nss/recorded_runs.py runs --seeds 60
+    python docs/benchmarks/nss/recorded_runs.py runs --problems sersic mge --seeds 4
+    python docs/benchmarks/nss/calibration.py runs
+    python docs/benchmarks/nss/calibration.py runs --perfect
 
 For the runs of each problem, the evaluations they took, and the distance of nested sampling's log evidence from the
 truth, in nats and in units of its error: mean 0 and standard deviation 1 if it is calibrated (for as many seeds as N,

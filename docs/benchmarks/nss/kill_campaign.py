@@ -1,6 +1,6 @@
 """A campaign against checkpoints: processes killed at random and inside the write, files truncated and altered.
 
-    python docs/benchmarks/kill_campaign.py [--seed 0] [--kills 100] [--steps 40] [--terms 20] [--flips 500]
+    python docs/benchmarks/nss/kill_campaign.py [--seed 0] [--kills 100] [--steps 40] [--terms 20] [--flips 500]
 
 Fits are killed again and again, up to five times at random moments, or at each step of the write in turn. After each
 kill the dead points on disk must be the first of those of a fit that was left alone, and when the fit is let through

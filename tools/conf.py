@@ -1,4 +1,4 @@
-"""Sphinx: ``sphinx-build -W -c install docs _build``. It lies here since ``docs/`` is merged into the host's."""
+"""Sphinx: ``sphinx-build -W -c tools docs/searches/nss _build``. It is not merged into the host's docs."""
 
 import importlib.metadata
 
@@ -8,7 +8,6 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "nss"
 html_theme = "furo"
 html_title = "af.NSS"
-exclude_patterns = ["benchmarks", "searches_minimal"]
 myst_heading_anchors = 3
 napoleon_google_docstring = False
 napoleon_use_ivar = True

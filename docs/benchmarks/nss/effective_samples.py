@@ -1,6 +1,6 @@
 """What effective samples are worth: whether posterior means scatter over seeds as those of so many independent ones.
 
-    python docs/benchmarks/effective_samples.py runs --n-eff 5000 --seeds 20 --problems sersic mge gaussian-10 modes
+    python docs/benchmarks/nss/effective_samples.py runs [--n-eff 5000] [--seeds 20] [--problems sersic mge]
 
 For recorded runs (recorded_runs.py), ``n_eff`` samples are drawn with as many seeds as asked for, taking the runs in
 turn. Prints the draws it took, the effective samples it claims, and how many the scatter says: the posterior's

@@ -1,6 +1,6 @@
 """What follows sampling: weights and evidence from the dead points, then the host's result step.
 
-    python docs/benchmarks/results.py [--profile]
+    python docs/benchmarks/nss/results.py [--profile]
 
 Prints seconds and peak memory, in processes of their own: of ``posterior_from`` for 250,000 points (5,000 iterations
 that replace 50) and for a million; and, for 20,000 and 250,000 samples of 6 parameters, of the host's

@@ -154,7 +154,7 @@ def lens(pixels_across: int = 100) -> Problem:
 
 def small_lens(light: str = "sersic") -> Problem:
     """A lens of ``docs/searches_minimal/nss_lens.py``: fewer pixels, and priors of somebody who saw the image."""
-    sys.path.append(str(Path(__file__).parents[1] / "searches_minimal"))
+    sys.path.append(str(Path(__file__).parents[2] / "searches_minimal"))
     import lens_imaging
 
     return Problem(lens_imaging.lens_model(light), lens_imaging.analysis(light))

@@ -1,6 +1,6 @@
 """What pictures and progress cost the sampler.
 
-    python docs/benchmarks/quick_update.py [--repeats 3]
+    python docs/benchmarks/nss/quick_update.py [--repeats 3]
 
 A profile of two components with 5,000 pixels, and a quick update every 400 iterations (8 s). Each draws the run and
 calls a visualizer that takes two seconds: asleep, as one that waits for a disk or another process, or computing.

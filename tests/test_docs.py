@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+MANUAL = REPOSITORY / "docs" / "searches" / "nss"
+PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted(MANUAL.glob("*.md"))]
 
 
 class Analysis(af.Analysis):
@@ -36,14 +37,14 @@ def test_python_runs(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_links_name_files_that_are_there(page):
     text = page.read_text()
-    commands = re.findall(r"python ((?:docs|install)/\S+?\.py)", text)
+    commands = re.findall(r"python ((?:docs|tools)/\S+?\.py)", text)
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
     assert all((REPOSITORY / name).exists() for name in commands)
     assert all((page.parent / link).exists() for link in links)
 
 
 def test_the_config_is_what_the_host_reads(tmp_path, monkeypatch):
-    (block,) = blocks(REPOSITORY / "docs" / "monitoring.md", "yaml")
+    (block,) = blocks(MANUAL / "monitoring.md", "yaml")
     monkeypatch.setattr(af.conf.instance, "configs", af.conf.instance.configs)
     (tmp_path / "general.yaml").write_text(block)
     af.conf.instance.push(tmp_path)
@@ -60,7 +61,7 @@ def test_no_other_block_is_to_be_run():
 
 
 def test_pages_build_without_a_warning(tmp_path):
-    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-c", "install", "docs", tmp_path]
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-c", "tools", MANUAL, tmp_path]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "kernel.NestedSliceSampler" in (tmp_path / "api.html").read_text()

@@ -1,7 +1,7 @@
 """Whole runs of the benchmark problems, kept in files for the studies of what can be told from a finished run.
 
-    python docs/benchmarks/recorded_runs.py FOLDER --problems sersic mge --seeds 4
-    python docs/benchmarks/recorded_runs.py FOLDER --seeds 60
+    python docs/benchmarks/nss/recorded_runs.py FOLDER --problems sersic mge --seeds 4
+    python docs/benchmarks/nss/recorded_runs.py FOLDER --seeds 60
 
 Writes FOLDER/PROBLEM-SEED.npz for each seed that is not there yet: all points of the run, dead and then live, and
 what is recorded of each chain. A lens takes some ten minutes a seed on one core, the cheap problems seconds.

@@ -1,6 +1,6 @@
 """The pull request, tried: the patch copied over PyAutoFit as PyPI has it, and its tests run there.
 
-    python install/merge.py [--autofit 2026.10.26.1]
+    python tools/merge.py [--autofit 2026.10.26.1]
 
 Our package is not installed there. Prints which files of the host are replaced, which are new and which have no use
 any more, then the tests.

@@ -1,7 +1,7 @@
 """Which density to draw the second evidence from: how much its draws are worth, and how long it takes to fit.
 
     pip install '.[benchmarks,densities]'
-    python docs/benchmarks/densities.py runs --problems sersic mge rosenbrock --seeds 4
+    python docs/benchmarks/nss/densities.py runs --problems sersic mge rosenbrock --seeds 4
 
 For recorded runs (recorded_runs.py), every candidate is fitted in the space where the prior is a standard normal:
 once to the run's points, and once to the draws that adaptive importance sampling left, with their weights.

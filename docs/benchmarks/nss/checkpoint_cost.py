@@ -1,6 +1,6 @@
 """What a checkpoint costs as a run grows, beside PyAutoFit's own af.NSS.
 
-    python docs/benchmarks/checkpoint_cost.py
+    python docs/benchmarks/nss/checkpoint_cost.py
 
 Prints bytes written and seconds for one checkpoint at 100, 1,000, 5,000 and 20,000 iterations (15 parameters,
 n_live=200, num_delete=50, a checkpoint every 100 iterations; ours is the median of the last five up to there), the

@@ -1,6 +1,6 @@
 """How long a fit takes to sample again when it is resumed, with everything in JAX's compilation cache.
 
-    python docs/benchmarks/startup.py [--problem profile|lens] [--repeats 5]
+    python docs/benchmarks/nss/startup.py [--problem profile|lens] [--repeats 5]
 
 Prints medians of the seconds from the start of a process to the end of its imports, to the fit, and to the end of the
 first new iteration; and how many programs were compiled, which were not in the cache.

@@ -1,7 +1,7 @@
 """How far moves take live points that are held within a contour of a real run, and what it costs.
 
-    python docs/benchmarks/recorded_runs.py runs --problems sersic gaussian-10 rosenbrock
-    python docs/benchmarks/mixing.py runs --problems sersic gaussian-10 rosenbrock
+    python docs/benchmarks/nss/recorded_runs.py runs --problems sersic gaussian-10 rosenbrock
+    python docs/benchmarks/nss/mixing.py runs --problems sersic gaussian-10 rosenbrock
 
 At two contours of the first recorded run of each problem (recorded_runs.py), all live points walk ROUNDS times, each
 time a chain of the problem's number of slices, or what costs about as much. Prints for each move the evaluations of a

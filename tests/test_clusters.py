@@ -1,5 +1,5 @@
-"""The scripts of ``docs/clusters.md``, run as far as a machine without a scheduler allows: what a scheduler does to a
-job (its signals, its copying of files, its starting it again) is done here, to processes that are real."""
+"""The scripts of ``docs/searches/nss/clusters.md``, run as far as a machine without a scheduler allows: what one does
+to a job (its signals, its copying of files, its starting it again) is done here, to processes that are real."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PAGE = (Path(__file__).parents[1] / "docs" / "clusters.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs" / "searches" / "nss" / "clusters.md").read_text()
 FIT = """
 import autofit as af
 import jax.numpy as jnp

@@ -1,6 +1,6 @@
 """The single-evaluation update against blackjax's own, and against the least that its evaluations could cost.
 
-    python docs/benchmarks/kernel.py [--problems cheap middling lens] [--slices 0] [--repeats 3]
+    python docs/benchmarks/nss/kernel.py [--problems cheap middling lens] [--slices 0] [--repeats 3]
 
 For each problem (a profile of 100 pixels, one of 5,000 pixels, a lens model through autolens) and each setting,
 prints the seconds after compilation of

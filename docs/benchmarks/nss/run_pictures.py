@@ -1,6 +1,6 @@
 """The picture of a run, ``nss_run.png``, for runs that differ in how good they are.
 
-    python docs/benchmarks/run_pictures.py FOLDER
+    python docs/benchmarks/nss/run_pictures.py FOLDER
 
 Fits problems with af.NSS and keeps their pictures as ``run_good.png``, ``run_short.png``, ``run_modes.png``,
 ``run_bad.png`` (chains of 2 slices in 10 parameters) and ``run_unfinished.png`` (the good one, at half-time).

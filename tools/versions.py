@@ -1,6 +1,6 @@
 """Which versions of PyAutoFit and Python the patch works with: its tests of the host's contract, in each.
 
-    python install/versions.py [--autofit 2026.10.16.1 2026.10.26.1] [--python python3.12 python3.13]
+    python tools/versions.py [--autofit 2026.10.16.1 2026.10.26.1] [--python python3.12 python3.13]
 
 Each pair gets an environment of its own. Prints a table.
 """

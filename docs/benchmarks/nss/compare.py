@@ -1,7 +1,7 @@
 """Whole fits with af.NSS, PyAutoFit's own af.NSS and the field's other nested samplers, on the same JAX likelihoods.
 
     pip install '.[benchmarks]'
-    python docs/benchmarks/compare.py [--problems ...] [--samplers ...] [--repeats 3] [--figure FILE]
+    python docs/benchmarks/nss/compare.py [--problems ...] [--samplers ...] [--repeats 3] [--figure FILE]
 
 Every fit runs in a process of its own, the samplers one after the other, then all of them again with the next seed.
 Each sampler has a JAX compilation cache for each problem, empty at its first fit. Prints for each problem the medians

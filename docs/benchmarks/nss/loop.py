@@ -1,6 +1,6 @@
 """What the loop around the iterations costs: one iteration for each dispatch, and as many as until the next event.
 
-    python docs/benchmarks/loop.py
+    python docs/benchmarks/nss/loop.py
 
 A trivial likelihood of two parameters, ``num_delete=1``, n_live=200 and a checkpoint due every 100 iterations; the
 loop of the search, with its thread for the device, but no files. Whole runs that alternate; prints medians.
