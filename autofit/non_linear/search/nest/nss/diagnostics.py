@@ -19,7 +19,7 @@ PEAK_REACHED = 10.0
 # evidence (docs/searches/nss/monitoring.md).
 EXCESS_OF_MEMORY, SCATTER_OF_MEMORY = 0.4, 0.5
 # How much of the excess that lineages avoid is left as scatter, measured on the Sersic lens, the worst of all.
-EXCESS_LEFT_AS_SCATTER = 0.4
+EXCESS_LEFT_AS_SCATTER = 0.2
 # Of errors that are this many times those of independent points one is told.
 MUCH_SCATTER = 2.0
 # In errors of the log evidence, by how much it may be expected to be too high.
