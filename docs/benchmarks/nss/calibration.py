@@ -52,6 +52,7 @@ class Judged(NamedTuple):
     """What is found of a run: both evidences, and what tells whether to trust the first."""
 
     evaluations: int
+    slices: float
     log_evidence: float
     error: float
     trust: dict
@@ -72,19 +73,18 @@ def judged_run(
     run: recorded_runs.Recorded,
     problem: problems.Problem,
     log_likelihoods: Callable | None,
-    num_steps: int,
     moves: str,
     seed: int,
 ) -> Judged:
     points = run.points
     posterior = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(seed))
     lineages = MOVES[moves].lineages_of(points.n_live, points.n_dim)
-    trust = diagnostics.trust(points, run.chains, num_steps, lineages)
+    trust = diagnostics.trust(points, run.chains, lineages)
     log_evidence, simulated = posterior.log_evidences.mean(), posterior.log_evidences.std()
     error = diagnostics.error_with_memory(simulated, trust)
     trust |= {"log_evidence_nested_error": error, "log_evidence_simulated_error": simulated}
     if log_likelihoods is None:
-        return Judged(run.evaluations, log_evidence, error, trust, None, 0.0)
+        return Judged(run.evaluations, run.chains.slices.mean(), log_evidence, error, trust, None, 0.0)
     started = time.perf_counter()
     importance = importance_sampler(run, problem, posterior, seed=seed)
     transform = from_standard_normal(problem.model)
@@ -92,7 +92,7 @@ def judged_run(
         importance.take(log_likelihoods(transform(importance.next_positions())))
     second = importance.evidence()
     seconds = time.perf_counter() - started
-    return Judged(run.evaluations, log_evidence, error, trust, second, seconds)
+    return Judged(run.evaluations, run.chains.slices.mean(), log_evidence, error, trust, second, seconds)
 
 
 def importance_sampler(
@@ -120,7 +120,6 @@ def judged_runs(folder: Path, name: str, drawn: int, moves: str) -> tuple[list[J
             recorded_runs.load(folder, name, seed),
             problem,
             log_likelihoods if seed < drawn else None,
-            setting.num_mcmc_steps,
             moves,
             seed,
         )
@@ -142,7 +141,7 @@ def rows_of(name: str, runs: list[Judged], truth: float | None) -> tuple[str, st
     z = off / [run.error for run in runs]
     jump, excess = (np.mean([run.trust[key] for run in runs]) for key in ("jump", "log_evidence_excess"))
     first = (
-        f"| {name} | {setting.n_live} | {setting.num_mcmc_steps} "
+        f"| {name} | {setting.n_live} | {np.mean([run.slices for run in runs]):.0f} "
         f"| {np.mean([run.evaluations for run in runs]):,.0f} | {len(runs)} | {mean_of(off, 2)} "
         f"| {z.mean():+.2f} | {z.std(ddof=1):.2f} | {jump:.2f} | {excess:.2f} "
         f"| {np.mean([run.warned for run in runs]):.0%} | {np.mean([run.uneven for run in runs]):.0%} |"

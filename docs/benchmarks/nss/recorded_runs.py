@@ -21,6 +21,7 @@ import problems  # first: it switches float64 on
 import jax
 import numpy as np
 from autofit.non_linear.search.nest.nss import kernel
+from autofit.non_linear.search.nest.nss.diagnostics import least_steps
 from autofit.non_linear.search.nest.nss.run import Points, Run
 from autofit.non_linear.search.nest.nss.slices import MOVES, SHRINKING, Moves, draw_slices
 
@@ -67,7 +68,7 @@ SETTINGS = {
 }
 
 
-def record(folder: Path, name: str, seeds: int, moves: Moves) -> None:
+def record(folder: Path, name: str, seeds: int, moves: Moves, adapts: bool) -> None:
     """Run the problem with so many seeds, and keep what there is to know of each run."""
     setting = SETTINGS[name]
     problem = setting.problem()
@@ -78,10 +79,11 @@ def record(folder: Path, name: str, seeds: int, moves: Moves) -> None:
         log_prior,
         log_likelihood,
         setting.num_delete,
-        setting.num_mcmc_steps,
+        least_steps(problem.model.prior_count) if adapts else setting.num_mcmc_steps,
         TERMINATION,
         chunk_size,
         moves,
+        adapts,
     )
     for seed in range(seeds):
         path = folder / f"{name}-{seed}.npz"
@@ -158,13 +160,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0")
     parser.add_argument("--moves", choices=MOVES, default="shrink", help="how chains move; a folder for each")
     parser.add_argument("--width", type=float, help="of a bracket that only shrinks; a folder for each")
+    parser.add_argument("--adapt", action="store_true", help="as many slices as by default; a folder of their own")
     arguments = parser.parse_args()
     moves = MOVES[arguments.moves]
     if arguments.width is not None:
         moves = SHRINKING._replace(draw=partial(draw_slices, arguments.width))
     arguments.folder.mkdir(exist_ok=True, parents=True)
     for name in arguments.problems:
-        record(arguments.folder, name, arguments.seeds, moves)
+        record(arguments.folder, name, arguments.seeds, moves, arguments.adapt)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-FORMAT = 3
+FORMAT = 4
 _TRAILER = b"\nNSS checkpoint, sha256 "
 _FRAME = struct.Struct("<Q32s")
 _NO_DIGEST = bytes(32)

@@ -183,7 +183,7 @@ def error_with_memory(simulated: float, found: dict[str, float]) -> float:
     return float(np.hypot(simulated * factor, found["log_evidence_scatter"]))
 
 
-def trust(points: Points, chains: ChainRecord, num_steps: int, lineages: int) -> dict[str, float]:
+def trust(points: Points, chains: ChainRecord, lineages: int) -> dict[str, float]:
     """
     The entries of ``samples_info`` that tell whether to trust a run.
 
@@ -191,8 +191,6 @@ def trust(points: Points, chains: ChainRecord, num_steps: int, lineages: int) ->
     ----------
     points, chains
         Those of the run, and what is recorded of its chains.
-    num_steps
-        Slices of each chain.
     lineages
         Among how many lineages the live points are divided.
     """
@@ -205,7 +203,7 @@ def trust(points: Points, chains: ChainRecord, num_steps: int, lineages: int) ->
         "jump": jump,
         "log_evidence_excess": excess if lineages == 1 else 0.0,
         "log_evidence_scatter": 0.0 if lineages == 1 else EXCESS_LEFT_AS_SCATTER * excess,
-        "unmoved_slices": float(1.0 - chains.moves.sum() / max(1, len(chains.moves) * num_steps)),
+        "unmoved_slices": float(1.0 - chains.moves.sum() / max(1, chains.slices.sum())),
     }
 
 
@@ -214,10 +212,15 @@ def recommended_steps(n_dim: int) -> int:
     return max(5, 2 * n_dim)
 
 
-def doubts_about_settings(n_dim: int, n_live: int, num_mcmc_steps: int) -> list[str]:
-    """What is likely to go wrong with these settings, each with the remedy."""
+def least_steps(n_dim: int) -> int:
+    """The slices of a chain that is to find its way, however far it jumps."""
+    return max(5, n_dim)
+
+
+def doubts_about_settings(n_dim: int, n_live: int, num_mcmc_steps: int | None) -> list[str]:
+    """What is likely to go wrong with these settings, each with the remedy; ``None`` for as many as it takes."""
     doubts, recommended = [], recommended_steps(n_dim)
-    if num_mcmc_steps < recommended:
+    if num_mcmc_steps is not None and num_mcmc_steps < recommended:
         doubts.append(
             f"num_mcmc_steps={num_mcmc_steps} is few for {n_dim} parameters: a new point may stay close to where its "
             f"chain began, and the evidence be wrong by more than its error. Use num_mcmc_steps={recommended}."

@@ -38,6 +38,10 @@ CPU_CHUNK_SIZE = 18
 EXPENSIVE_FLOPS = 1e6
 # How many dead points are handed over at once at most: enough that the hand-over costs nothing.
 BLOCK_POINTS = 1024
+# Where chains adapt, they make twice as many rounds of slices while their jump is below the first, half as many
+# while it is above the last; it is taken to be the one between until it is known.
+SHORT_JUMP, ASSUMED_JUMP, LONG_JUMP = 0.25, 0.4, 0.6
+MAX_ROUNDS = 8
 
 
 class NestedSliceSampler(NamedTuple):
@@ -69,6 +73,8 @@ class UpdateInfo(NamedTuple):
 
     Attributes
     ----------
+    slices
+        How many the chain made.
     rank
         The insertion rank of the chain's last point: how many of the live points it joins have a lower log
         likelihood, from 0 to ``n_live - 1`` (Fowlie, Handley & Su 2020, MNRAS 497, 5256).
@@ -84,6 +90,7 @@ class UpdateInfo(NamedTuple):
     expansions: jax.Array
     shrinks: jax.Array
     accepted: jax.Array
+    slices: jax.Array
     rank: jax.Array
     jump: jax.Array
     lineages: jax.Array | None
@@ -91,17 +98,18 @@ class UpdateInfo(NamedTuple):
 
 class ChainRecord(NamedTuple):
     """
-    What is kept of each chain: likelihood evaluations, slices that moved it, the insertion rank (int32; a rank of -1
-    is unknown), and the jump (float32; NaN if unknown).
+    What is kept of each chain: likelihood evaluations, slices, those that moved it, the insertion rank (int32; a
+    rank of -1 is unknown), and the jump (float32; NaN if unknown).
     """
 
     evaluations: jax.Array
+    slices: jax.Array
     moves: jax.Array
     rank: jax.Array
     jump: jax.Array
 
 
-RECORD_TYPES = ChainRecord(jnp.int32, jnp.int32, jnp.int32, jnp.float32)
+RECORD_TYPES = ChainRecord(jnp.int32, jnp.int32, jnp.int32, jnp.int32, jnp.float32)
 
 
 def nested_slice_sampler(
@@ -112,6 +120,7 @@ def nested_slice_sampler(
     termination: float,
     chunk_size: int | None = None,
     moves: Moves = SHRINKING,
+    adapts: bool = False,
 ) -> NestedSliceSampler:
     """
     Nested slice sampling (Yallup, Kroupa & Handley 2026, arXiv:2601.23252): ``blackjax.nss`` with the update above.
@@ -123,15 +132,17 @@ def nested_slice_sampler(
     num_delete
         Points that die, and chains that replace them, in each iteration.
     num_mcmc_steps
-        Slices of each chain.
+        Slices of each chain, or if it ``adapts`` of each of its rounds.
     termination
         The log evidence that remains, relative to that of the dead points, below which the run has converged.
     chunk_size
         The most likelihoods evaluated, and held in memory, at once; ``None`` for no bound.
     moves
         How the chains move.
+    adapts
+        Whether chains make as many rounds of slices as their jumps in the iterations before ask for.
     """
-    lanes, steering = _num_lanes(num_delete, chunk_size), partial(steering_by_others, moves)
+    lanes, steering = _num_lanes(num_delete, chunk_size), partial(_steering, moves, adapts)
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
     algorithm = blackjax.nss(
         logprior_fn=log_prior,
@@ -222,7 +233,7 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves) -
     """
 
     def strategy(_constrained_step, num_mcmc_steps: int, num_delete: int) -> Callable:
-        def update(rng_key, state, loglikelihood_0, covariance_factor, lineages=None):
+        def update(rng_key, state, loglikelihood_0, covariance_factor, lineages=None, rounds=None, jump=None):
             choice_key, sample_key = jax.random.split(rng_key)
             chosen = _choose_survivors(choice_key, state.particles, loglikelihood_0, num_delete)
             start = _rows(state.particles, chosen)
@@ -230,14 +241,26 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves) -
                 covariance_factor = covariance_factor[lineages[0, chosen]]
                 _, replaced = delete_fn(state, num_delete)
                 lineages = lineages.at[:, replaced].set(lineages[:, chosen])
-            slices = moves.draw(sample_key, start.position, covariance_factor, num_mcmc_steps)
             tick = jax.vmap(partial(moves.tick, new_particle, loglikelihood_0))
-            particles, info = _run_chains(moves.begin, tick, start, slices, lanes)
+
+            def walk(key, particles):
+                slices = moves.draw(key, particles.position, covariance_factor, num_mcmc_steps)
+                return _run_chains(moves.begin, tick, particles, slices, lanes)
+
+            def one_more_round(index, walked):
+                particles, info = walk(jax.random.fold_in(sample_key, index), walked[0])
+                return particles, jax.tree.map(jnp.add, walked[1], info)
+
+            if rounds is None:
+                particles, info = walk(sample_key, start)
+            else:
+                particles, info = jax.lax.fori_loop(0, rounds, one_more_round, (start, _no_info(num_delete)))
+            slices = jnp.full(num_delete, num_mcmc_steps * (1 if rounds is None else rounds))
             births = jnp.full_like(particles.loglikelihood_birth, loglikelihood_0)
             # A stream of its own: the chains draw what they draw in blackjax.
             rank = _ranks(jax.random.fold_in(rng_key, 0), state.particles, loglikelihood_0, particles)
             jump = _jumps(covariance_factor, start.position, particles.position)
-            return particles._replace(loglikelihood_birth=births), UpdateInfo(*info, rank, jump, lineages)
+            return particles._replace(loglikelihood_birth=births), UpdateInfo(*info, slices, rank, jump, lineages)
 
         return update
 
@@ -251,9 +274,40 @@ def _choose_survivors(rng_key, particles, loglikelihood_0, number):
     return jax.random.choice(rng_key, len(survives), (number,), p=survives / survives.sum(), replace=True)
 
 
+def _steering(moves: Moves, adapts: bool, rng_key, state, info, params) -> dict[str, jax.Array]:
+    """The ``inner_kernel_params`` of ``blackjax.nss``: what steers the chains of the next iteration."""
+    found = steering_by_others(moves, rng_key, state, info, params)
+    if not adapts:
+        return found
+    if info is None:
+        return found | {"rounds": jnp.asarray(1), "jump": jnp.asarray(ASSUMED_JUMP)}
+    share = len(info.particles.loglikelihood) / len(state.particles.loglikelihood)
+    rounds, jump = rounds_after(info.update_info.jump.mean(), share, params["rounds"], params["jump"])
+    return found | {"rounds": rounds, "jump": jump}
+
+
+def rounds_after(jump_now, share, rounds, jump) -> tuple[jax.Array, jax.Array]:
+    """
+    How many rounds of slices chains make next, and what is known of their jump, from the mean jump of an iteration.
+
+    Parameters
+    ----------
+    jump_now
+        That mean.
+    share
+        Of the live points, how many were replaced: over so many iterations the jump is averaged.
+    rounds, jump
+        What this function said before.
+    """
+    jump = jump + share * (jump_now - jump)
+    more, fewer = (jump < SHORT_JUMP) & (rounds < MAX_ROUNDS), (jump > LONG_JUMP) & (rounds > 1)
+    rounds = jnp.where(more, 2 * rounds, jnp.where(fewer, rounds // 2, rounds))
+    return rounds, jnp.where(more | fewer, ASSUMED_JUMP, jump)
+
+
 def steering_by_others(moves: Moves, rng_key, state, info, params) -> dict[str, jax.Array]:
     """
-    The ``inner_kernel_params`` of ``blackjax.nss``: what steers the chains of the next iteration.
+    The directions of chains in the next iteration.
 
     With one lineage it is blackjax's, the factor of the covariance of all live points. Else a factor for each
     lineage, ``(lineages, n_dim, n_dim)``, of the covariance of all live points but its own, and ``(2, n_live)`` int:
@@ -390,11 +444,13 @@ def with_records_only(dead: NSInfo) -> NSInfo:
     """
     info = dead.update_info
     if isinstance(info, UpdateInfo):
-        record = ChainRecord(info.evaluations, info.accepted, info.rank, info.jump)
+        record = ChainRecord(info.evaluations, info.slices, info.accepted, info.rank, info.jump)
     else:
         evaluations = (info.num_expansions + info.num_shrink + 2).sum(axis=-1)
         unknown = np.full_like(evaluations, -1)
-        record = ChainRecord(evaluations, info.is_accepted.sum(axis=-1), unknown, np.full(evaluations.shape, np.nan))
+        slices = np.full_like(evaluations, info.is_accepted.shape[-1])
+        jump = np.full(evaluations.shape, np.nan)
+        record = ChainRecord(evaluations, slices, info.is_accepted.sum(axis=-1), unknown, jump)
     return NSInfo(dead.particles, jax.tree.map(lambda x, dtype: x.astype(dtype), record, RECORD_TYPES))
 
 

@@ -61,7 +61,7 @@ def trust_of(run: Run) -> dict[str, Any]:
     """The entries of ``samples_info`` that tell whether to trust the run, but for the second evidence."""
     points, settings = run.points, run.settings
     lineages = MOVES[settings["moves"]].lineages_of(run.n_live, points.n_dim)
-    return diagnostics.trust(points, run.chains, settings["num_mcmc_steps"], lineages)
+    return diagnostics.trust(points, run.chains, lineages)
 
 
 def standing_of(run: Run) -> Standing:
@@ -84,7 +84,7 @@ def internal_from(run: Run, importance: ImportanceSampler | None = None) -> _NSS
     simulated = float(posterior.log_evidences.std())
     error = diagnostics.error_with_memory(simulated, trust)
     second = None if importance is None else importance.evidence()
-    arguments = ("n_live", "num_mcmc_steps", "num_delete", "termination", "seed")
+    arguments = ("n_live", "num_delete", "termination", "seed")
     return _NSSInternal(
         positions=points.position,
         loglikelihoods=points.log_likelihood,
@@ -94,6 +94,7 @@ def internal_from(run: Run, importance: ImportanceSampler | None = None) -> _NSS
         sampling_time=run.seconds,
         evals=run.evaluations + sum(len(batch.positions) for batch in run.draws),
         ess=int(posterior.effective_sample_size),
+        num_mcmc_steps=round(run.chains.slices.mean()),
         **{name: run.settings[name] for name in arguments},
         log_priors=points.log_prior,
         trust={

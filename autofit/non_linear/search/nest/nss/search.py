@@ -91,7 +91,8 @@ class NSS(NonLinearSearch):
     n_live
         Number of live points.
     num_mcmc_steps
-        Slices of the chain that finds each new point. ``None`` for the recommended ``max(5, 2 * n_dim)``.
+        Slices of the chain that finds each new point. ``None`` for ``max(5, n_dim)``, and up to 8 times as many
+        while chains end near where they began; with ``moves="step_out"`` for the recommended ``max(5, 2 * n_dim)``.
     num_delete
         Points replaced in each iteration, by as many chains at once. Below ``n_live``.
     chunk_size
@@ -322,10 +323,6 @@ class NSS(NonLinearSearch):
         """The seed of the sampling: ``seed``, or for a cell of a grid search one of its own made from it."""
         return child_seed(self, self.seed)
 
-    def num_mcmc_steps_of(self, model) -> int:
-        """The slices of each chain in a fit of ``model``."""
-        return self.num_mcmc_steps or diagnostics.recommended_steps(model.prior_count)
-
     @property
     def checkpoint_file(self) -> Path | None:
         """Where the run is checkpointed, ``None`` where the paths store nothing."""
@@ -358,7 +355,7 @@ class NSS(NonLinearSearch):
     def _checkpoint_of(self, model) -> RunCheckpoint:
         settings = {
             "n_live": self.n_live,
-            "num_mcmc_steps": self.num_mcmc_steps_of(model),
+            "num_mcmc_steps": self.num_mcmc_steps,
             "num_delete": self.num_delete,
             "termination": self.termination,
             "seed": self.backend_seed,
@@ -380,14 +377,17 @@ class NSS(NonLinearSearch):
         # Traced once for all that calls it, which for a likelihood of many operations checkpoint seconds.
         log_likelihood = jax.jit(fitness.objective(SCALAR, compile=False), inline=True)
         checks.check_log_likelihood(log_likelihood, model.prior_count)
+        adapts = self.num_mcmc_steps is None and MOVES[moves].adapts
+        steps = diagnostics.least_steps if adapts else diagnostics.recommended_steps
         sampler = kernel.nested_slice_sampler(
             log_prior=lambda vector: sum(model.log_prior_list_from_vector(vector, xp=jnp)),
             log_likelihood=log_likelihood,
             num_delete=self.num_delete,
-            num_mcmc_steps=self.num_mcmc_steps_of(model),
+            num_mcmc_steps=self.num_mcmc_steps or steps(model.prior_count),
             termination=self.termination,
             chunk_size=self.chunk_size or kernel.best_chunk_size(log_likelihood, model.prior_count),
             moves=MOVES[moves],
+            adapts=adapts,
         )
         self.logger.info("Likelihoods evaluated at once: %d.", sampler.lanes)
         return sampler
@@ -399,15 +399,15 @@ class NSS(NonLinearSearch):
             init_key, self.n_live, model.prior_count, lambda unit: model.vector_from_unit_vector(unit, xp=jnp)
         )
         self.logger.info(
-            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%d, moves=%r. The likelihood is "
+            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%s, moves=%r. The likelihood is "
             "compiled during the first iteration.",
             model.prior_count,
             self.n_live,
             self.num_delete,
-            self.num_mcmc_steps_of(model),
+            self.num_mcmc_steps,
             self.moves,
         )
-        for doubt in diagnostics.doubts_about_settings(model.prior_count, self.n_live, self.num_mcmc_steps_of(model)):
+        for doubt in diagnostics.doubts_about_settings(model.prior_count, self.n_live, self.num_mcmc_steps):
             self.logger.warning(doubt)
         state = evaluate(positions)
         self._look_at_the_first(np.asarray(state.particles.loglikelihood))

@@ -48,12 +48,15 @@ class Moves(NamedTuple):
         whether its slice is done.
     lineages
         Among how many lineages the live points are divided, at most.
+    adapts
+        Whether the number of slices may follow from the run.
     """
 
     draw: Callable
     begin: Callable
     tick: Callable
     lineages: int
+    adapts: bool
 
     def lineages_of(self, n_live: int, n_dim: int) -> int:
         """Among how many lineages so many live points are divided: one where they are too few for more."""
@@ -241,7 +244,7 @@ def select(condition: jax.Array, new: Any, old: Any) -> Any:
 
 
 # The bracket only shrinks: a slice costs the points tried within it, and no look at its ends.
-SHRINKING = Moves(partial(draw_slices, WIDTH), _begin_shrinking, tick, LINEAGES)
+SHRINKING = Moves(partial(draw_slices, WIDTH), _begin_shrinking, tick, LINEAGES, True)
 # blackjax's own: the bracket is expanded until both ends are outside, then shrunk.
-STEPPING_OUT = Moves(partial(draw_slices, 1.0), _begin_stepping_out, tick, 1)
+STEPPING_OUT = Moves(partial(draw_slices, 1.0), _begin_stepping_out, tick, 1, False)
 MOVES = {"shrink": SHRINKING, "step_out": STEPPING_OUT}

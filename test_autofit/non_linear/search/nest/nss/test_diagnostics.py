@@ -84,7 +84,7 @@ def test_uneven_ranks_are_found():
 def trust_in(run, num_mcmc_steps, lineages=1):
     points = run.points
     evidences = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(1)).log_evidences
-    found = diagnostics.trust(points, run.chains, num_mcmc_steps, lineages)
+    found = diagnostics.trust(points, run.chains, lineages)
     return found | {
         "log_evidence_nested": evidences.mean(),
         "log_evidence_simulated_error": evidences.std(),

@@ -1,6 +1,6 @@
 """The single-evaluation update against blackjax's own, bit for bit."""
 
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 
 import autofit  # noqa: F401 (switches float64 on)
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from autofit.non_linear.search.nest.nss import kernel, slices
+from blackjax.ns.base import init_state_strategy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
@@ -257,3 +258,72 @@ def test_an_iteration_in_which_nearly_all_die_goes_on():
 def test_too_few_points_are_of_one_lineage():
     assert [slices.SHRINKING.lineages_of(n_live, 21) for n_live in (40, 125, 126, 210)] == [1, 1, 16, 16]
     assert slices.STEPPING_OUT.lineages_of(1000, 2) == 1
+
+
+@pytest.mark.parametrize(
+    ("jump_now", "rounds", "jump", "expected"),
+    [
+        (0.1, 1, 0.3, (2, 0.4)),  # on average 0.2: more
+        (0.1, 8, 0.3, (8, 0.2)),  # no more than eight
+        (0.3, 4, 0.3, (4, 0.3)),
+        (0.9, 4, 0.5, (2, 0.4)),
+        (0.9, 1, 0.5, (1, 0.7)),
+    ],
+)
+def test_rounds_follow_the_jump(jump_now, rounds, jump, expected):
+    assert kernel.rounds_after(jump_now, 0.5, rounds, jump) == pytest.approx(expected)
+
+
+def adapting_run(log_likelihood, n_dim, num_mcmc_steps, iterations=200):
+    """The state after so many iterations of chains that adapt, and their records."""
+
+    def log_prior(x):
+        return jnp.where(jnp.all(jnp.abs(x) <= 5.0), 0.0, -jnp.inf)
+
+    sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, 20, num_mcmc_steps, -3.0, adapts=True)
+    start = jax.random.uniform(jax.random.PRNGKey(0), (100, n_dim), minval=-5.0, maxval=5.0)
+    carry, records, done = (sampler.init(start), jax.random.PRNGKey(1)), [], 1
+    while sum(map(len, records)) < iterations and done:
+        carry, dead, done = sampler.advance(carry, iterations)
+        records.append(np.asarray(dead.update_info.slices[: int(done)]))
+    return carry[0], np.concatenate(records)
+
+
+def test_chains_make_more_slices_where_they_do_not_get_far():
+    """In the bent valleys of Rosenbrock, and not in a Gaussian; all chains of an iteration alike."""
+
+    def valleys(x):
+        return -jnp.sum((1.0 - x[::2]) ** 2 + 100.0 * (x[1::2] - x[::2] ** 2) ** 2)
+
+    _, in_valleys = adapting_run(valleys, 4, 5)
+    assert np.all(in_valleys == in_valleys[:, :1])
+    assert set(np.unique(in_valleys)) <= {5, 10, 20, 40}
+    assert in_valleys[0, 0] == 5
+    assert in_valleys.max() >= 20
+    _, in_a_ball = adapting_run(lambda x: -jnp.sum(x**2), 4, 5)
+    assert np.all(in_a_ball == 5)
+
+
+def test_every_round_is_made_of_new_slices():
+    """Where each slice moves its chain, one of two rounds moves it as often again, and further."""
+
+    def flat(x):
+        return 0.0 * x[0]
+
+    new_particle = partial(init_state_strategy, logprior_fn=flat, loglikelihood_fn=lambda x: -jnp.sum(x**2))
+    strategy = kernel.single_evaluation_update(new_particle, 20, slices.SHRINKING._replace(lineages=1))
+    positions = jax.random.normal(jax.random.PRNGKey(0), (100, 2))
+    state = SimpleNamespace(particles=jax.vmap(new_particle)(positions))
+    contour = jnp.sort(state.particles.loglikelihood)[20]
+    factor = jnp.linalg.cholesky(jnp.cov(positions.T))
+    found = {}
+    for rounds in (1, 2):
+        found[rounds] = strategy(None, 3, 20)(
+            jax.random.PRNGKey(1), state, contour, factor, None, jnp.asarray(rounds)
+        )
+    (once, info_once), (twice, info_twice) = found[1], found[2]
+    assert np.all(np.asarray(info_once.slices) == 3)
+    assert np.all(np.asarray(info_twice.slices) == 6)
+    assert np.all(np.asarray(info_twice.accepted) == 6)
+    assert np.all(info_twice.evaluations >= info_once.evaluations + 3)
+    assert not np.any(once.position == twice.position)

@@ -139,15 +139,6 @@ def test_another_precision(problem, interrupted):
     assert "type float32" in refusal(new_search(problem), problem.model, problem.analysis)
 
 
-def test_a_state_that_steers_chains_in_another_way(problem, interrupted):
-    path = interrupted.checkpoint_file
-    state, dead, key, iteration = checkpoint._load_checkpoint(path)
-    factor = np.linalg.cholesky(np.cov(state.particles.position.T))
-    other = state._replace(inner_kernel_params={"covariance_factor": factor})
-    checkpoint._save_checkpoint(path, other, dead, key, iteration, checkpoint.load_notes(path))
-    assert "steers chains in another way" in refusal(new_search(problem), problem.model, problem.analysis)
-
-
 def test_a_new_library_or_device_is_a_warning(problem, interrupted, monkeypatch, caplog):
     expected, _ = af.NSS(**SETTINGS)._fit(problem.model, problem.analysis)
     real = fingerprint.fingerprint_of

@@ -8,7 +8,7 @@ from unittest import mock
 import autofit as af
 import pytest
 from autofit.non_linear.search.nest.nss.schedule import Schedule
-from problems import VectorAnalysis, gaussian_in_a_box, leave_at
+from problems import Problem, VectorAnalysis, box, gaussian_in_a_box, leave_at
 
 SETTINGS = dict(n_live=60, num_mcmc_steps=4, num_delete=10)
 
@@ -74,3 +74,21 @@ def test_a_search_can_be_pickled_while_its_fit_goes_on(problem):
     assert copy.n_live == search.n_live
     copy.paths = af.DirectoryPaths(name="copy")
     assert copy.fit(model=problem.model, analysis=problem.analysis).samples.samples_info["converged"]
+
+
+def test_chains_that_adapt_go_on_alike(caplog):
+    """What they learned of their jumps is in the checkpoint."""
+    valley = Problem(box(2), lambda x: -((1.0 - x[0]) ** 2) - 300.0 * (x[1] - x[0] ** 2) ** 2)
+    settings = dict(n_live=60, num_delete=10)
+    whole, _ = af.NSS(**settings)._fit(valley.model, valley.analysis)
+    assert whole.num_mcmc_steps > 5
+    for iteration in (4, 17, 30):
+        leave_at(af.NSS(name="n", checkpoint_interval=2, **settings), valley, iteration)
+    search = af.NSS(name="n", **settings)
+    search.paths.model = valley.model
+    with caplog.at_level(logging.INFO):
+        again, _ = search._fit(valley.model, valley.analysis)
+    assert "Resuming NSS from iteration 30" in caplog.text
+    assert again.num_mcmc_steps == whole.num_mcmc_steps
+    assert again.positions.tobytes() == whole.positions.tobytes()
+    assert again.log_weights.tobytes() == whole.log_weights.tobytes()
