@@ -8,7 +8,7 @@ import autofit as af
 import jax.numpy as jnp
 import pytest
 from autofit import exc
-from problems import VectorAnalysis, box
+from support.problems import VectorAnalysis, box
 
 MODEL = af.Collection(**{f"x{i}": prior for i, prior in enumerate(box(2))})
 
@@ -66,13 +66,16 @@ def test_too_little_memory_says_how_to_need_less():
     script = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
-from test_checks import *
+import autofit as af
+import jax.numpy as jnp
+from autofit import exc
+from support.problems import VectorAnalysis
 def large(x):
     return -jnp.sort(jnp.arange(2e8) * x[0])[3]
 af.NSS(chunk_size=16)._fit  # imports all there is before memory is short
 resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
 try:
-    af.NSS(chunk_size=16)._fit(MODEL, VectorAnalysis(large))
+    af.NSS(chunk_size=16)._fit(af.Collection(x0=af.UniformPrior(-1.0, 1.0)), VectorAnalysis(large))
 except exc.SearchException as error:
     print(error)
 """

@@ -14,7 +14,7 @@ from autofit.non_linear.search.nest.nss import diagnostics, kernel
 from autofit.non_linear.search.nest.nss.posterior import posterior_from
 from autofit.non_linear.search.nest.nss.run import Run
 from autofit.non_linear.search.nest.nss.slices import SHRINKING, STEPPING_OUT
-from problems import Problem, box, gaussian_in_a_box
+from support.problems import Problem, box, gaussian_in_a_box
 
 TERMINATION = -3.0
 

@@ -12,18 +12,8 @@ import pytest
 from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss.checkpoint import _load_checkpoint, _save_checkpoint
 from jax.experimental.compilation_cache import compilation_cache
-from problems import Problem, box, gaussian_in_a_box, leave_at, three_priors, two_modes
-
-INTERNAL = ("positions", "loglikelihoods", "log_weights", "logZs", "evals", "ess")
-
-
-def same_bytes(a, b):
-    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in leaves)
-
-
-def same_run(a, b):
-    return all(same_bytes(getattr(a, name), getattr(b, name)) for name in INTERNAL)
+from support.comparing import same_bytes, same_run
+from support.problems import Problem, box, gaussian_in_a_box, leave_at, three_priors, two_modes
 
 
 def plain_blackjax(problem, settings, termination=-3.0):

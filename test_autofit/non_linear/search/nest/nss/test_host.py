@@ -10,7 +10,7 @@ import pytest
 from autofit.aggregator.aggregator import Aggregator
 from autofit.non_linear.search.nest.nss import checkpoint
 from jax.scipy.stats import norm
-from problems import VectorAnalysis, gaussian_in_a_box
+from support.problems import VectorAnalysis, gaussian_in_a_box
 
 QUICK = dict(n_live=60, num_delete=20, num_mcmc_steps=5)
 

@@ -20,12 +20,12 @@ from autofit import exc
 from autofit.non_linear.search.nest.nss import checkpoint
 from autofit.non_linear.search.nest.nss.device import DeviceThread
 from autofit.non_linear.search.nest.nss.interrupt import Interruptions
-from problems import gaussian_in_a_box
-from test_exactness import same_run
-from test_search import Recording
+from support.analyses import Recording
+from support.comparing import same_run
+from support.problems import gaussian_in_a_box
 
 SETTINGS = dict(n_live=60, num_delete=20, num_mcmc_steps=3)
-SCRIPT = Path(__file__).with_name("stalling_fit.py")
+SCRIPT = Path(__file__).parent / "support" / "stalling_fit.py"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).with_name("killable_fit.py")
+SCRIPT = Path(__file__).parent / "support" / "killable_fit.py"
 KILLS = 5
 
 

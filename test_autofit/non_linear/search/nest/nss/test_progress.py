@@ -16,14 +16,14 @@ from autofit.non_linear.search.nest.nss import progress as progress_module
 from autofit.non_linear.search.nest.nss.importance import ImportanceSampler, RunPoints
 from autofit.non_linear.search.nest.nss.progress import Progress, Standing
 from nbclient import NotebookClient
-from problems import gaussian_in_a_box, leave_at
+from support.problems import gaussian_in_a_box, leave_at
 
 STANDING = Standing(61_700, 2_000_000, -45.3, 0.21, -31.4)
 FIT = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import autofit as af
-from problems import gaussian_in_a_box
+from support.problems import gaussian_in_a_box
 problem = gaussian_in_a_box(3)
 af.NSS(n_live=500, num_delete=10, num_mcmc_steps=6, silence=SILENCE)._fit(problem.model, problem.analysis)
 """

@@ -14,8 +14,8 @@ import pytest
 from autofit import exc
 from autofit.non_linear.search.nest.nss import checkpoint, fingerprint, kernel
 from autofit.non_linear.search.nest.nss import search as search_module
-from problems import Problem, VectorAnalysis, box, gaussian_in_a_box, leave_at
-from test_exactness import same_run
+from support.comparing import same_run
+from support.problems import Problem, VectorAnalysis, box, gaussian_in_a_box, leave_at
 
 SETTINGS = dict(n_live=60, num_delete=20, num_mcmc_steps=3, checkpoint_interval=2)
 

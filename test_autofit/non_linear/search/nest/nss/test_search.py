@@ -15,7 +15,8 @@ from autofit.non_linear.checkpoint import Checkpointer
 from autofit.non_linear.search import capabilities, registry
 from autofit.non_linear.search.nest.nss import checkpoint, kernel
 from autofit.non_linear.search.nest.nss import search as search_module
-from problems import Problem, VectorAnalysis, box, gaussian_in_a_box, three_priors
+from support.analyses import Recording
+from support.problems import Problem, VectorAnalysis, box, gaussian_in_a_box, three_priors
 
 QUICK = dict(n_live=60, num_delete=20, num_mcmc_steps=3)
 
@@ -350,21 +351,6 @@ def test_a_nan_evidence_is_an_error():
 
 
 # Quick updates
-
-
-class Recording(VectorAnalysis):
-    def __init__(self, log_likelihood, error=None):
-        super().__init__(log_likelihood)
-        recorded = self.recorded = []
-
-        class Visualizer(af.Visualizer):
-            @staticmethod
-            def visualize(analysis, paths, instance, during_analysis):
-                recorded.append((instance, during_analysis))
-                if error and during_analysis:
-                    raise error
-
-        self.Visualizer = Visualizer
 
 
 def test_quick_updates_show_the_best_live_point_every_so_many_iterations(problem, monkeypatch):

@@ -14,8 +14,8 @@ from autofit import exc
 from autofit.non_linear.search.nest.nss import checkpoint, importance, progress
 from autofit.non_linear.search.nest.nss.prior_space import from_standard_normal, to_standard_normal
 from jax.scipy.stats import norm
-from problems import Problem, box, gaussian_in_a_box, two_modes
-from test_exactness import same_run
+from support.comparing import same_run
+from support.problems import Problem, box, gaussian_in_a_box, two_modes
 
 SETTINGS = dict(n_live=60, num_delete=20, num_mcmc_steps=4, checkpoint_interval=2, num_importance_draws=600)
 

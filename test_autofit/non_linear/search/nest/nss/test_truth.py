@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from problems import gaussian_in_a_box, leave_at, three_priors, two_modes
+from support.problems import gaussian_in_a_box, leave_at, three_priors, two_modes
 
 SEEDS = range(4)
 
