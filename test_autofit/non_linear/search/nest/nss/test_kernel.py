@@ -263,11 +263,11 @@ def test_too_few_points_are_of_one_lineage():
 @pytest.mark.parametrize(
     ("jump_now", "rounds", "jump", "expected"),
     [
-        (0.1, 1, 0.3, (2, 0.4)),  # on average 0.2: more
-        (0.1, 8, 0.3, (8, 0.2)),  # no more than eight
+        (0.1, 1, 0.2, (2, 0.3)),  # on average 0.15: more
+        (0.1, 8, 0.2, (8, 0.15)),  # no more than eight
         (0.3, 4, 0.3, (4, 0.3)),
-        (0.9, 4, 0.5, (2, 0.4)),
-        (0.9, 1, 0.5, (1, 0.7)),
+        (0.8, 4, 0.3, (2, 0.3)),  # on average 0.55: fewer
+        (0.8, 1, 0.3, (1, 0.55)),
     ],
 )
 def test_rounds_follow_the_jump(jump_now, rounds, jump, expected):
