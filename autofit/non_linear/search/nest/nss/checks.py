@@ -56,7 +56,7 @@ def check_log_likelihood(log_likelihood: Callable, n_dim: int) -> None:
 
 
 @contextmanager
-def memory_errors_explained(chunk_size: int | None, what_next: Callable[[], str]):
+def memory_errors_explained(chunk_size: int, what_next: Callable[[], str]):
     """
     Turns JAX's error of too little memory into a ``SearchException`` that says what to do, and ``what_next()`` what
     the same script does then.

@@ -309,10 +309,11 @@ def steering_by_others(moves: Moves, rng_key, state, info, params) -> dict[str, 
     """
     The directions of chains in the next iteration.
 
-    With one lineage it is blackjax's, the factor of the covariance of all live points. Else a factor for each
-    lineage, ``(lineages, n_dim, n_dim)``, of the covariance of all live points but its own, and ``(2, n_live)`` int:
-    the lineages that count, and younger ones that take their place once one of them has grown so large that too few
-    points are left outside. (In a population of constant size one lineage takes all in the end.)
+    With one lineage they come from blackjax's factor, that of the covariance of all live points. Else there is a
+    factor for each lineage, ``(lineages, n_dim, n_dim)``, of the covariance of all live points but its own. The
+    lineages of the points are ``(2, n_live)`` int: those that count, and younger ones, which take their place once
+    one has grown so large that too few points are outside. (In a population of constant size one takes all in the
+    end.)
     """
     positions = jax.vmap(lambda position: ravel_pytree(position)[0])(state.particles.position)
     lineages = moves.lineages_of(*positions.shape)

@@ -260,7 +260,7 @@ class NSS(NonLinearSearch):
             Interruptions(self.logger, device) as interruptions,
             Progress(self.logger, self.termination, self.n_live / self.num_delete, self.silence) as progress,
             self._quick_updates(analysis, schedule) as quick_updates,
-            checks.memory_errors_explained(self.chunk_size, checkpoint.what_next),
+            checks.memory_errors_explained(self.chunk_size or self.n_live, checkpoint.what_next),
         ):
             self._take_folder()
             saved = checkpoint.load()
@@ -374,7 +374,7 @@ class NSS(NonLinearSearch):
 
     def _sampler(self, model, fitness, moves: str) -> kernel.NestedSliceSampler:
         checks.check_priors(model)
-        # Traced once for all that calls it, which for a likelihood of many operations checkpoint seconds.
+        # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
         log_likelihood = jax.jit(fitness.objective(SCALAR, compile=False), inline=True)
         checks.check_log_likelihood(log_likelihood, model.prior_count)
         adapts = self.num_mcmc_steps is None and MOVES[moves].adapts
