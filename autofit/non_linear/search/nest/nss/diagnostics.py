@@ -213,8 +213,8 @@ def recommended_steps(n_dim: int) -> int:
 
 
 def least_steps(n_dim: int) -> int:
-    """The slices of a chain that is to find its way, however far it jumps."""
-    return max(5, n_dim)
+    """The slices of a chain however far it jumps: in the neck of a funnel a few more are needed than that tells."""
+    return max(10, n_dim)
 
 
 def doubts_about_settings(n_dim: int, n_live: int, num_mcmc_steps: int | None) -> list[str]:

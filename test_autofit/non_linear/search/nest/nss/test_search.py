@@ -159,16 +159,16 @@ def test_more_cores_are_ignored_with_a_warning(caplog):
 
 
 @pytest.mark.parametrize(
-    ("moves", "number", "expected"), [("shrink", None, 7), ("step_out", None, 14), ("shrink", 4, 4)]
+    ("moves", "number", "expected"), [("shrink", None, 12), ("step_out", None, 24), ("shrink", 4, 4)]
 )
 def test_without_a_number_of_slices_it_follows_from_the_parameters(moves, number, expected, caplog):
     """As many as parameters, which is enough for a Gaussian, or the recommended number with blackjax's moves."""
     search = af.NSS(n_live=60, num_delete=20, termination=-0.5, num_mcmc_steps=number, moves=moves)
-    problem = Problem(box(7), lambda x: -jnp.sum(x**2))
+    problem = Problem(box(12), lambda x: -jnp.sum(x**2))
     internal, _ = search._fit(problem.model, problem.analysis)
     assert internal.num_mcmc_steps == expected
     assert f"num_mcmc_steps={number}, moves={moves!r}" in caplog.text
-    assert ("num_mcmc_steps=4 is few for 7 parameters" in caplog.text) == (number == 4)
+    assert ("num_mcmc_steps=4 is few for 12 parameters" in caplog.text) == (number == 4)
     assert search.samples_info_from(internal)["moves"] == moves
 
 
