@@ -41,7 +41,7 @@ BLOCK_POINTS = 1024
 # Where chains adapt, they make twice as many rounds of slices while their jump is below the first, half as many
 # while it is above the last; it is taken to be the one between until it is known.
 SHORT_JUMP, ASSUMED_JUMP, LONG_JUMP = 0.2, 0.3, 0.4
-MAX_ROUNDS = 8
+MAX_ROUNDS = 4
 
 
 class NestedSliceSampler(NamedTuple):

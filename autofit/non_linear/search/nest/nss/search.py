@@ -91,7 +91,7 @@ class NSS(NonLinearSearch):
     n_live
         Number of live points.
     num_mcmc_steps
-        Slices of the chain that finds each new point. ``None`` for ``max(10, n_dim)``, and up to 8 times as many
+        Slices of the chain that finds each new point. ``None`` for ``max(10, n_dim)``, and up to 4 times as many
         while chains end near where they began; with ``moves="step_out"`` for the recommended ``max(5, 2 * n_dim)``.
     num_delete
         Points replaced in each iteration, by as many chains at once. Below ``n_live``.
