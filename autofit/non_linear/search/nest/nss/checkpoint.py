@@ -23,6 +23,7 @@ import os
 import pickle
 import struct
 import sys
+from collections.abc import Buffer, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ class History(list):
         The part of the file that holds the first of them.
     """
 
-    def __init__(self, path: Path, blocks: list = (), stored: Extent = Extent()):  # noqa: B008 (immutable)
+    def __init__(self, path: Path, blocks: Iterable = (), stored: Extent = Extent()) -> None:  # noqa: B008 (immutable)
         super().__init__(blocks)
         self.path = Path(path)
         self.stored = stored
@@ -297,7 +298,7 @@ def _unpack(packed: dict) -> list:
     return [structure.unflatten([leaf[i] for leaf in leaves]) for i in range(packed["number"])]
 
 
-def _chained_digest(before: bytes, payload: bytes) -> bytes:
+def _chained_digest(before: bytes, payload: Buffer) -> bytes:
     digest = hashlib.sha256(before)
     digest.update(payload)
     return digest.digest()
@@ -326,7 +327,7 @@ def _is_named_tuple(cls: type) -> bool:
     return cls.__bases__ == (tuple,) and hasattr(cls, "_fields")
 
 
-def _unpickle(data: bytes, path: Path) -> Any:
+def _unpickle(data: Buffer, path: Path) -> Any:
     try:
         content = _ArrayUnpickler(io.BytesIO(data)).load()
         leaves = jax.tree_util.tree_leaves(content)

@@ -4,8 +4,9 @@ names what was given and what to do."""
 import math
 import numbers
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from autofit import exc
 
@@ -30,7 +31,7 @@ def why_not_imported(error: Exception | None) -> ImportError:
     )
 
 
-def check_priors(model) -> None:
+def check_priors(model: Any) -> None:
     """Whether JAX can trace the transform and the density of every prior; else a ``SearchException`` names it."""
     number = jax.ShapeDtypeStruct((), jnp.result_type(float))
     for name, prior in model.prior_tuples_ordered_by_id:
@@ -56,7 +57,7 @@ def check_log_likelihood(log_likelihood: Callable, n_dim: int) -> None:
 
 
 @contextmanager
-def memory_errors_explained(chunk_size: int, what_next: Callable[[], str]):
+def memory_errors_explained(chunk_size: int, what_next: Callable[[], str]) -> Iterator[None]:
     """
     Turns JAX's error of too little memory into a ``SearchException`` that says what to do, and ``what_next()`` what
     the same script does then.
@@ -72,17 +73,17 @@ def memory_errors_explained(chunk_size: int, what_next: Callable[[], str]):
         ) from error
 
 
-def check_count(name: str, value, minimum: int = 1) -> None:
+def check_count(name: str, value: Any, minimum: int = 1) -> None:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
         raise ValueError(f"{name}={value!r} is not possible: give a whole number of at least {minimum}.")
 
 
-def check_choice(name: str, value, choices: Iterable[str]) -> None:
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     if value not in choices:
         raise ValueError(f"{name}={value!r} is not possible: give one of {', '.join(map(repr, choices))}.")
 
 
-def check_interval(name: str, value) -> None:
+def check_interval(name: str, value: Any) -> None:
     if value is None:
         return
     # A whole float passes: the host writes its cadences to search.json as floats, and "never" as 1e99.
@@ -91,12 +92,12 @@ def check_interval(name: str, value) -> None:
         raise ValueError(f"{name}={value!r} is not possible: give a whole number of at least 1, or None.")
 
 
-def check_seconds(name: str, value) -> None:
-    if value is not None and not (isinstance(value, numbers.Real) and 0.0 < value < math.inf):
+def check_seconds(name: str, value: Any) -> None:
+    if value is not None and not (isinstance(value, numbers.Real) and 0.0 < float(value) < math.inf):
         raise ValueError(f"{name}={value!r} is not possible: give a positive number of seconds, or None.")
 
 
-def check_importance(num_importance_draws, n_eff) -> None:
+def check_importance(num_importance_draws: Any, n_eff: Any) -> None:
     if num_importance_draws is not None:
         check_count("num_importance_draws", num_importance_draws, minimum=0)
     if n_eff is not None:

@@ -129,8 +129,9 @@ def _fit(points: np.ndarray, weights: np.ndarray, n_components: int, rng: np.ran
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture is judged by what it is worth
         gaussians.fit(drawn / spread)
-    factors = np.linalg.cholesky(gaussians.covariances_) * spread[:, None]
-    return Mixture(gaussians.weights_ / gaussians.weights_.sum(), gaussians.means_ * spread, factors)
+    factors = np.linalg.cholesky(np.asarray(gaussians.covariances_)) * spread[:, None]
+    weights = np.asarray(gaussians.weights_)
+    return Mixture(weights / weights.sum(), np.asarray(gaussians.means_) * spread, factors)
 
 
 def _scale(deviations: np.ndarray) -> np.ndarray:

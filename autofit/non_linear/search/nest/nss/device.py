@@ -30,7 +30,7 @@ class DeviceThread:
         Set by whoever wants the wait for the device to be interrupted.
     """
 
-    def __init__(self, logger: logging.Logger, stalled_after: float | None, what_next: Callable[[], str]):
+    def __init__(self, logger: logging.Logger, stalled_after: float | None, what_next: Callable[[], str]) -> None:
         self.wake = threading.Event()
         self._logger = logger
         self._stalled_after = stalled_after
@@ -46,7 +46,7 @@ class DeviceThread:
         """The result of ``function``, once it is there; ``on_wake(future)`` is called each time ``wake`` is set."""
         future = Future()
 
-        def work():
+        def work() -> None:
             try:
                 future.set_result(jax.block_until_ready(function(*arguments)))
             except BaseException as error:

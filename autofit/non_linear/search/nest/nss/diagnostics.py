@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -83,7 +84,7 @@ def evolution(points: Points, rng: np.random.Generator, length: int = 100, n_sim
     )
 
 
-def _live_points_after(points: Points, iterations: np.ndarray):
+def _live_points_after(points: Points, iterations: np.ndarray) -> Iterator[np.ndarray]:
     """The log likelihoods of the live points after each of these iterations."""
     born_in = points.born_in
     for iteration in iterations:
@@ -183,7 +184,7 @@ def error_with_memory(simulated: float, found: dict[str, float]) -> float:
     return float(np.hypot(simulated * factor, found["log_evidence_scatter"]))
 
 
-def trust(points: Points, chains: ChainRecord, lineages: int) -> dict[str, float]:
+def trust(points: Points, chains: ChainRecord[np.ndarray], lineages: int) -> dict[str, float]:
     """
     The entries of ``samples_info`` that tell whether to trust a run.
 

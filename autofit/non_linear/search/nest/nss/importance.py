@@ -55,7 +55,8 @@ class RunPoints(NamedTuple):
 
     def half(self, chosen: np.ndarray) -> "RunPoints":
         """Those of a mask that holds for about one half of them."""
-        return RunPoints(*(values[chosen] for values in self[:3]), 0.5 * self.effective)
+        positions, log_likelihood, log_weights = (values[chosen] for values in self[:3])
+        return RunPoints(positions, log_likelihood, log_weights, 0.5 * self.effective)
 
 
 class Batch(NamedTuple):
@@ -140,7 +141,9 @@ class ImportanceSampler:
         The batches so far; those to come are appended.
     """
 
-    def __init__(self, run: RunPoints, n_draws: int, n_eff: int, batch_size: int, seed: int, batches: list[Batch]):
+    def __init__(
+        self, run: RunPoints, n_draws: int, n_eff: int, batch_size: int, seed: int, batches: list[Batch]
+    ) -> None:
         fitted = np.random.default_rng(seed).random(len(run.log_likelihood)) < 0.5
         self._run, self._kept_from_fits = run.half(fitted), run.half(~fitted)
         self.n_draws = n_draws
@@ -148,7 +151,6 @@ class ImportanceSampler:
         self._batch_size = batch_size
         self._seed = seed
         self.batches = batches
-        self._density = batches[-1].density if batches else None
         self._log_weights = [batch.log_weights for batch in batches]
         self._found = {}
 
@@ -186,17 +188,17 @@ class ImportanceSampler:
     def next_positions(self) -> np.ndarray:
         """``(batch_size, n_dim)`` float: the draws to evaluate next; fits a new density first if that is due."""
         rng = np.random.default_rng((self._seed, len(self.batches)))
-        self._begins = self._density is None or self._fits_again
-        if self._begins:
-            before = 1 if self._density is None else len(self._density.weights)
-            self._density = fitted_mixture(*self.weighted_points(), rng, at_least=before // 2)
-        self._next = self._density.draw(self._batch_size, rng)
-        return self._next
+        density, index = (self.batches[-1].density, self.round) if self.batches else (None, -1)
+        if density is None or self._fits_again:
+            before = 1 if density is None else len(density.weights)
+            density, index = fitted_mixture(*self.weighted_points(), rng, at_least=before // 2), index + 1
+        positions = density.draw(self._batch_size, rng)
+        self._next = Batch(np.asarray(index), density, positions, np.full(len(positions), np.nan))
+        return positions
 
     def take(self, log_likelihood: np.ndarray) -> None:
         """Add the ``(batch_size,)`` log likelihoods of the positions given out last."""
-        index = self.round + bool(self._begins and self.batches)
-        batch = Batch(np.asarray(index), self._density, self._next, np.asarray(log_likelihood))
+        batch = self._next._replace(log_likelihood=np.asarray(log_likelihood))
         self.batches.append(batch)
         self._log_weights.append(batch.log_weights)
 

@@ -46,7 +46,7 @@ class Interruptions:
         Where ``call`` computes.
     """
 
-    def __init__(self, logger: logging.Logger, device: DeviceThread):
+    def __init__(self, logger: logging.Logger, device: DeviceThread) -> None:
         self._logger = logger
         self._device = device
         self._handlers = {}
@@ -62,13 +62,13 @@ class Interruptions:
             self._listen()
         return self
 
-    def __exit__(self, exception_type, *_) -> None:
+    def __exit__(self, exception_type: type[BaseException] | None, *_: Any) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         if exception_type is None and self._received is not None:
             self._hand_on(*self._received)
 
-    def call(self, jitted: Callable, *arguments: Any, save: Callable[[], None]) -> Any:
+    def call(self, jitted: jax.stages.Wrapped, *arguments: Any, save: Callable[[], None]) -> Any:
         """Compile a jitted function if need be, call it and wait, ready to answer a signal by calling ``save``."""
         if not self._handlers:
             return jax.block_until_ready(jitted(*arguments))
@@ -132,7 +132,7 @@ class Interruptions:
         if self._device.busy_thread:
             atexit.register(_exit_without, self._device.busy_thread, number)
         handler = self._handlers[number]
-        if handler not in (signal.SIG_DFL, signal.default_int_handler):
+        if callable(handler) and handler is not signal.default_int_handler:
             handler(number, frame)
         elif number == signal.SIGINT:
             raise KeyboardInterrupt

@@ -27,8 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 from blackjax.ns.adaptive import AdaptiveNSState
 from blackjax.ns.adaptive import init as adaptive_init
-from blackjax.ns.base import NSInfo, StateWithLogLikelihood, delete_fn, init_state_strategy
+from blackjax.ns.base import NSInfo, NSState, StateWithLogLikelihood, delete_fn, init_state_strategy
 from blackjax.ns.nss import live_covariance_factor
+from blackjax.types import ArrayLikeTree
 from jax.flatten_util import ravel_pytree
 
 from .slices import SHARE_OUTSIDE, SHRINKING, Chain, ChainInfo, Moves, Slice, select
@@ -61,8 +62,8 @@ class NestedSliceSampler(NamedTuple):
         How many chains ``advance`` moves at once, each with one likelihood evaluation at a time.
     """
 
-    init: Callable
-    advance: Callable
+    init: jax.stages.Wrapped
+    advance: jax.stages.Wrapped
     lanes: int
 
 
@@ -96,17 +97,17 @@ class UpdateInfo(NamedTuple):
     lineages: jax.Array | None
 
 
-class ChainRecord(NamedTuple):
+class ChainRecord[Array: (jax.Array, np.ndarray)](NamedTuple):
     """
     What is kept of each chain: likelihood evaluations, slices, those that moved it, the insertion rank (int32; a
     rank of -1 is unknown), and the jump (float32; NaN if unknown).
     """
 
-    evaluations: jax.Array
-    slices: jax.Array
-    moves: jax.Array
-    rank: jax.Array
-    jump: jax.Array
+    evaluations: Array
+    slices: Array
+    moves: Array
+    rank: Array
+    jump: Array
 
 
 RECORD_TYPES = ChainRecord(jnp.int32, jnp.int32, jnp.int32, jnp.int32, jnp.float32)
@@ -154,23 +155,23 @@ def nested_slice_sampler(
     )
 
     @jax.jit
-    def init(positions):
+    def init(positions: jax.Array) -> AdaptiveNSState:
         state = adaptive_init(positions, _in_chunks(new_particle, chunk_size), update_inner_kernel_params_fn=steering)
         return _strongly_typed(state)
 
-    def one_step(state, rng_key):
+    def one_step(state: AdaptiveNSState, rng_key: jax.Array) -> tuple:
         rng_key, step_key = jax.random.split(rng_key)
-        state, info = algorithm.step(step_key, state)
-        return (state, rng_key), with_records_only(info)
+        following, info = algorithm.step(step_key, state)
+        return (following, rng_key), with_records_only(info)
 
     @jax.jit
-    def advance(carry, iterations):
-        def goes_on(loop):
+    def advance(carry: tuple, iterations: jax.Array) -> tuple:
+        def goes_on(loop: tuple) -> jax.Array:
             (state, _), _, done = loop
             ends = has_converged(state, termination) | evidence_is_lost(state)
             return (done < jnp.minimum(iterations, capacity)) & ~ends
 
-        def body(loop):
+        def body(loop: tuple) -> tuple:
             (state, rng_key), block, done = loop
             carry, dead = one_step(state, rng_key)
             return carry, jax.tree.map(lambda all_, new: all_.at[done].set(new), block, dead), done + 1
@@ -193,7 +194,7 @@ def best_chunk_size(log_likelihood: Callable, n_dim: int) -> int | None:
     if jax.default_backend() != "cpu":
         return None
     lowered = jax.jit(log_likelihood).lower(jax.ShapeDtypeStruct((n_dim,), jnp.result_type(float)))
-    return CPU_CHUNK_SIZE if lowered.cost_analysis().get("flops", 0.0) > EXPENSIVE_FLOPS else None
+    return CPU_CHUNK_SIZE if (lowered.cost_analysis() or {}).get("flops", 0.0) > EXPENSIVE_FLOPS else None
 
 
 def _num_lanes(num_delete: int, chunk_size: int | None) -> int:
@@ -206,7 +207,7 @@ def _in_chunks(function: Callable, chunk_size: int | None) -> Callable:
     if chunk_size is None:
         return jax.vmap(function)
 
-    def mapped(rows):
+    def mapped(rows: Any) -> Any:
         number = len(rows)
         padded = rows[jnp.arange(math.ceil(number / chunk_size) * chunk_size) % number]
         chunks = jax.lax.map(jax.vmap(function), padded.reshape(-1, chunk_size, *rows.shape[1:]))
@@ -232,8 +233,16 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves) -
         How the chains move.
     """
 
-    def strategy(_constrained_step, num_mcmc_steps: int, num_delete: int) -> Callable:
-        def update(rng_key, state, loglikelihood_0, covariance_factor, lineages=None, rounds=None, jump=None):
+    def strategy(_constrained_step: Callable, num_mcmc_steps: int, num_delete: int) -> Callable:
+        def update(
+            rng_key: jax.Array,
+            state: NSState,
+            loglikelihood_0: jax.Array,
+            covariance_factor: jax.Array,
+            lineages: jax.Array | None = None,
+            rounds: jax.Array | None = None,
+            jump: jax.Array | None = None,
+        ) -> tuple[StateWithLogLikelihood, UpdateInfo]:
             choice_key, sample_key = jax.random.split(rng_key)
             chosen = _choose_survivors(choice_key, state.particles, loglikelihood_0, num_delete)
             start = _rows(state.particles, chosen)
@@ -243,11 +252,13 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves) -
                 lineages = lineages.at[:, replaced].set(lineages[:, chosen])
             tick = jax.vmap(partial(moves.tick, new_particle, loglikelihood_0))
 
-            def walk(key, particles):
+            def walk(key: jax.Array, particles: StateWithLogLikelihood) -> tuple[StateWithLogLikelihood, ChainInfo]:
                 slices = moves.draw(key, particles.position, covariance_factor, num_mcmc_steps)
                 return _run_chains(moves.begin, tick, particles, slices, lanes)
 
-            def one_more_round(index, walked):
+            def one_more_round(
+                index: jax.Array, walked: tuple[StateWithLogLikelihood, ChainInfo]
+            ) -> tuple[StateWithLogLikelihood, ChainInfo]:
                 particles, info = walk(jax.random.fold_in(sample_key, index), walked[0])
                 return particles, jax.tree.map(jnp.add, walked[1], info)
 
@@ -260,21 +271,27 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves) -
             # A stream of its own: the chains draw what they draw in blackjax.
             rank = _ranks(jax.random.fold_in(rng_key, 0), state.particles, loglikelihood_0, particles)
             jump = _jumps(covariance_factor, start.position, particles.position)
-            return particles._replace(loglikelihood_birth=births), UpdateInfo(*info, slices, rank, jump, lineages)
+            return particles._replace(loglikelihood_birth=births), UpdateInfo(
+                **info._asdict(), slices=slices, rank=rank, jump=jump, lineages=lineages
+            )
 
         return update
 
     return strategy
 
 
-def _choose_survivors(rng_key, particles, loglikelihood_0, number):
+def _choose_survivors(
+    rng_key: jax.Array, particles: StateWithLogLikelihood, loglikelihood_0: jax.Array, number: int
+) -> jax.Array:
     """Draw which points the chains start from, among those above the contour, or among all if there is none."""
     survives = (particles.loglikelihood > loglikelihood_0).astype(jnp.float32)
     survives = jnp.where(survives.sum() > 0.0, survives, jnp.ones_like(survives))
     return jax.random.choice(rng_key, len(survives), (number,), p=survives / survives.sum(), replace=True)
 
 
-def _steering(moves: Moves, adapts: bool, rng_key, state, info, params) -> dict[str, jax.Array]:
+def _steering(
+    moves: Moves, adapts: bool, rng_key: jax.Array, state: NSState, info: Any, params: Any
+) -> dict[str, Any]:
     """The ``inner_kernel_params`` of ``blackjax.nss``: what steers the chains of the next iteration."""
     found = steering_by_others(moves, rng_key, state, info, params)
     if not adapts:
@@ -286,7 +303,9 @@ def _steering(moves: Moves, adapts: bool, rng_key, state, info, params) -> dict[
     return found | {"rounds": rounds, "jump": jump}
 
 
-def rounds_after(jump_now, share, rounds, jump) -> tuple[jax.Array, jax.Array]:
+def rounds_after(
+    jump_now: jax.Array, share: float, rounds: jax.Array, jump: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """
     How many rounds of slices chains make next, and what is known of their jump, from the mean jump of an iteration.
 
@@ -305,7 +324,7 @@ def rounds_after(jump_now, share, rounds, jump) -> tuple[jax.Array, jax.Array]:
     return rounds, jnp.where(more | fewer, ASSUMED_JUMP, jump)
 
 
-def steering_by_others(moves: Moves, rng_key, state, info, params) -> dict[str, jax.Array]:
+def steering_by_others(moves: Moves, rng_key: jax.Array, state: NSState, info: Any, params: Any) -> dict[str, Any]:
     """
     The directions of chains in the next iteration.
 
@@ -343,7 +362,9 @@ def _is_outgrown(lineage: jax.Array) -> jax.Array:
     return len(lineage) - largest < len(lineage) * SHARE_OUTSIDE
 
 
-def _ranks(rng_key, live, loglikelihood_0, new):
+def _ranks(
+    rng_key: jax.Array, live: StateWithLogLikelihood, loglikelihood_0: jax.Array, new: StateWithLogLikelihood
+) -> jax.Array:
     """The ``rank`` of ``UpdateInfo``; among equal log likelihoods it is drawn at random."""
     survivors = jnp.where(live.loglikelihood > loglikelihood_0, live.loglikelihood, jnp.inf)
     values, index = new.loglikelihood, jnp.arange(len(new.loglikelihood))
@@ -354,7 +375,7 @@ def _ranks(rng_key, live, loglikelihood_0, new):
     return among_survivors + before.sum(axis=1)
 
 
-def _jumps(covariance_factor, start, end):
+def _jumps(covariance_factor: jax.Array, start: ArrayLikeTree, end: ArrayLikeTree) -> jax.Array:
     """The ``jump`` of ``UpdateInfo``; both positions have a leading axis of chains."""
     moved = jax.vmap(lambda a, b: ravel_pytree(b)[0] - ravel_pytree(a)[0])(start, end)
     of_chain = None if covariance_factor.ndim == 2 else 0
@@ -362,7 +383,9 @@ def _jumps(covariance_factor, start, end):
     return (solve(covariance_factor, moved) ** 2).mean(axis=1) / 2.0
 
 
-def _run_chains(begin_slice: Callable, tick: Callable, start: StateWithLogLikelihood, slices: Slice, lanes: int):
+def _run_chains(
+    begin_slice: Callable, tick: Callable, start: StateWithLogLikelihood, slices: Slice, lanes: int
+) -> tuple[StateWithLogLikelihood, ChainInfo]:
     """
     Move every chain through all of its slices; the last particles, and what each chain did.
 
@@ -372,11 +395,11 @@ def _run_chains(begin_slice: Callable, tick: Callable, start: StateWithLogLikeli
     num_steps, num_chains = slices.log_u.shape
     idle = num_chains
 
-    def begin(chain, step, particle, info) -> Chain:
+    def begin(chain: jax.Array, step: jax.Array, particle: StateWithLogLikelihood, info: Any) -> Chain:
         row = jnp.minimum(chain, num_chains - 1)
         return begin_slice(particle, jax.tree.map(lambda x: x[step, row], slices), info)
 
-    def body(carry):
+    def body(carry: tuple) -> tuple:
         running, chain, step, queue, particles, info = carry
         running, slice_done = tick(running)
 
@@ -436,9 +459,10 @@ def prior_volume_is_lost(state: AdaptiveNSState) -> jax.Array:
     return (log_likelihood.min() == best) & (integrator.logZ_live == best) & (integrator.logZ == best)
 
 
-def with_records_only(dead: NSInfo) -> NSInfo:
+def with_records_only(dead: Any) -> NSInfo:
     """
-    The dead points with the ``ChainRecord`` of each chain, ``(num_delete,)``, as their only ``update_info``.
+    The dead points of an ``NSInfo``, with the ``ChainRecord`` of each chain, ``(num_delete,)``, as their only
+    ``update_info``.
 
     Of blackjax's own update it is derived: a slice evaluates both ends of its bracket, each expansion and each
     shrink, and moves the chain if its budget suffices.
@@ -455,6 +479,6 @@ def with_records_only(dead: NSInfo) -> NSInfo:
     return NSInfo(dead.particles, jax.tree.map(lambda x, dtype: x.astype(dtype), record, RECORD_TYPES))
 
 
-def _strongly_typed(tree):
+def _strongly_typed(tree: Any) -> Any:
     """``tree`` without weak types, so that the first and the later iterations share one compilation."""
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), tree)

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -18,14 +19,14 @@ class FolderLock:
     system frees it when the process ends, in whatever way. A pickled copy holds nothing.
     """
 
-    def __init__(self, logger: logging.Logger):
+    def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._lock = None
 
     def __enter__(self) -> "FolderLock":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: Any) -> None:
         if self._lock is not None:
             self._lock.release()
 

@@ -46,7 +46,7 @@ def from_standard_normal(model: Any) -> Callable[[np.ndarray], np.ndarray]:
 
     @jax.jit
     @jax.vmap
-    def transform(point):
+    def transform(point: jax.Array) -> jax.Array:
         unit = jnp.clip(jax.scipy.special.ndtr(point), LOWEST, HIGHEST)
         return model.vector_from_unit_vector(unit, xp=jnp)
 

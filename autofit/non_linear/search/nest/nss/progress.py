@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -58,7 +58,7 @@ class Progress:
         If ``True`` nothing is shown.
     """
 
-    def __init__(self, logger: logging.Logger, termination: float, iterations_per_nat: float, silence: bool):
+    def __init__(self, logger: logging.Logger, termination: float, iterations_per_nat: float, silence: bool) -> None:
         self._logger = logger
         self._termination = termination
         self._iterations_per_nat = iterations_per_nat
@@ -76,7 +76,7 @@ class Progress:
             self._resources.enter_context(self._bar)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: Any) -> None:
         self._resources.close()
 
     def show(self, seconds: float, iteration: int, remaining: float, standing: Callable[[], Standing]) -> None:

@@ -36,7 +36,7 @@ class QuickUpdates:
         Held by whoever draws: matplotlib can do so in one thread only.
     """
 
-    def __init__(self, analysis: Any, paths: Any, background: bool, live: bool, logger: logging.Logger):
+    def __init__(self, analysis: Any, paths: Any, background: bool, live: bool, logger: logging.Logger) -> None:
         self._analysis = analysis
         self._paths = paths
         self._logger = logger
@@ -53,7 +53,7 @@ class QuickUpdates:
     def __enter__(self) -> "QuickUpdates":
         return self
 
-    def __exit__(self, exception_type, *_) -> None:
+    def __exit__(self, exception_type: type[BaseException] | None, *_: Any) -> None:
         if self._worker is not None:
             self._worker.shutdown(**({} if exception_type is None else {"timeout": 0.0}))
         if self._display is not None:
@@ -66,7 +66,8 @@ class QuickUpdates:
             self._worker.submit(update, self._paths, instance)
             return
         update.perform_quick_update(self._paths, instance)
-        self.guarded(self._display.update, self._paths)
+        if self._display is not None:
+            self.guarded(self._display.update, self._paths)
 
     def guarded(self, draw: Callable, *arguments: Any, **options: Any) -> None:
         """Call ``draw``; an error is logged."""
@@ -83,7 +84,7 @@ class QuickUpdates:
 class _Update:
     """One quick update, in the shape of what the host's worker takes for an analysis."""
 
-    def __init__(self, updates: QuickUpdates, analysis: Any, draw_run: Callable[[], None]):
+    def __init__(self, updates: QuickUpdates, analysis: Any, draw_run: Callable[[], None]) -> None:
         self._updates = updates
         self._analysis = analysis
         self._draw_run = draw_run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,10 @@ class _NSSInternal:
     archive of either can be read by both.
 
     ``positions`` is ``(n, n_dim)``; ``loglikelihoods``, ``log_weights`` and ``log_priors`` (ours alone, and so
-    ``None`` in archives of the host's) are ``(n,)``; ``logZs`` holds the log
-    evidence under each simulation of the prior volumes; ``evals`` counts likelihood evaluations; times are in
-    seconds, over all sessions of the run. ``trust`` (ours alone too) holds those entries of ``samples_info`` that
-    tell whether to believe the rest, the second evidence among them. Where ``n_eff`` samples were asked for, the
-    points are the importance draws instead.
+    ``None`` in archives of the host's) are ``(n,)``; ``logZs`` holds the log evidence under each simulation of the
+    prior volumes; ``evals`` counts likelihood evaluations; times are in seconds, over all sessions of the run.
+    ``trust`` (ours alone too) holds those entries of ``samples_info`` that tell whether to believe the rest, the
+    second evidence among them. Where ``n_eff`` samples were asked for, the points are the importance draws instead.
     """
 
     positions: np.ndarray
@@ -44,7 +43,11 @@ class _NSSInternal:
     termination: float
     seed: int
     log_priors: np.ndarray | None = None
-    trust: dict | None = None
+    trust: dict[str, Any] = field(default_factory=dict)
+
+    def __setstate__(self, state: dict) -> None:
+        # An archive of the host's holds neither of ours.
+        self.__dict__.update({"log_priors": None, "trust": {}, **state})
 
 
 # Where the host's archives say that it is.

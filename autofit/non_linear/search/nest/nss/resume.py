@@ -37,7 +37,7 @@ class RunCheckpoint:
         Of the fit.
     """
 
-    def __init__(self, path: Path, fingerprint: dict, wanted_draws: int | None, saves: bool, logger: Logger):
+    def __init__(self, path: Path, fingerprint: dict, wanted_draws: int | None, saves: bool, logger: Logger) -> None:
         self._path = path
         self._fingerprint = fingerprint
         self._wanted_draws = wanted_draws
@@ -108,7 +108,7 @@ class RunCheckpoint:
             return
         notes = {"seconds": run.seconds, "fingerprint": run.fingerprint}
         try:
-            if run.draws:
+            if run.draws and isinstance(run.draws, History):
                 notes["draws"] = {"extent": tuple(run.draws.flush()), "wanted": self._wanted_draws}
             checkpoint._save_checkpoint(self._path, run.state, run.dead, run.run_key, run.iteration, notes)
         except OSError as error:
@@ -184,7 +184,7 @@ class RunCheckpoint:
 class NoCheckpoint(RunCheckpoint):
     """That of a fit which stores nothing: its run is in memory alone."""
 
-    def __init__(self, fingerprint: dict, logger: Logger):
+    def __init__(self, fingerprint: dict, logger: Logger) -> None:
         super().__init__(Path(), fingerprint, None, False, logger)
 
     def begin(self, state: Any, run_key: jax.Array) -> Run:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
+
+if TYPE_CHECKING:
+    from .kernel import ChainRecord
 
 
 class Points(NamedTuple):
@@ -148,6 +151,6 @@ class Run(NamedTuple):
         return Points(position, log_likelihood, log_prior, birth, self.n_live, num_delete)
 
     @property
-    def chains(self) -> Any:
+    def chains(self) -> ChainRecord[np.ndarray]:
         """The ``ChainRecord`` of all chains, ``(iterations * num_delete,)`` each, iteration by iteration."""
         return jax.tree.map(lambda *x: np.concatenate(x), *(block.update_info for block in self.dead))

@@ -14,6 +14,9 @@ from scipy.stats import beta
 from .diagnostics import evolution, iterations_left, log_volume_of_deaths
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .diagnostics import Evolution
     from .kernel import ChainRecord
     from .run import Points
 
@@ -27,7 +30,7 @@ EVIDENCE_SHOWN = 12.0
 def draw_run(
     path: Path,
     points: Points,
-    chains: ChainRecord,
+    chains: ChainRecord[np.ndarray],
     termination: float,
     rng: np.random.Generator,
     found: dict,
@@ -72,7 +75,7 @@ def draw_run(
     figure.savefig(path, dpi=110)
 
 
-def _draw_points(ax, points: Points) -> None:
+def _draw_points(ax: Axes, points: Points) -> None:
     """The live points lie where they will die, if the likelihood rose no further."""
     n_dead = len(points.log_likelihood) - points.n_live
     compression = -log_volume_of_deaths(points)
@@ -89,7 +92,7 @@ def _draw_points(ax, points: Points) -> None:
     ax.legend(frameon=False, markerscale=4, loc="lower right", fontsize=8)
 
 
-def _draw_evidence(ax, run, second: float | None) -> None:
+def _draw_evidence(ax: Axes, run: Evolution, second: float | None) -> None:
     low, high = (run.log_evidence + sign * run.log_evidence_error for sign in (-1.0, 1.0))
     ax.fill_between(-run.log_volume, low, high, color=BLUE, alpha=0.3, lw=0.0)
     ax.plot(-run.log_volume, run.log_evidence, color=BLUE)
@@ -110,7 +113,7 @@ def _draw_evidence(ax, run, second: float | None) -> None:
     )
 
 
-def _draw_criterion(ax, run, termination: float, points: Points) -> None:
+def _draw_criterion(ax: Axes, run: Evolution, termination: float, points: Points) -> None:
     ax.plot(run.iteration, run.remaining, color=BLUE)
     ax.axhline(termination, color=ORANGE, ls="--", lw=1.0)
     left = iterations_left(run.iteration, run.remaining, termination, points.n_live / points.num_delete)
@@ -130,7 +133,7 @@ def _draw_criterion(ax, run, termination: float, points: Points) -> None:
     ax.set_ylim(termination - 0.02 * max(10.0, highest) if highest <= 100.0 else termination - 5.0, None)
 
 
-def _draw_evaluations(ax, evaluations: np.ndarray) -> None:
+def _draw_evaluations(ax: Axes, evaluations: np.ndarray) -> None:
     """The longest chain is what an iteration waits for."""
     iterations = np.arange(1, len(evaluations) + 1)
     some = np.unique(np.linspace(0, len(evaluations) - 1, MAX_MARKERS).astype(int))
@@ -140,18 +143,18 @@ def _draw_evaluations(ax, evaluations: np.ndarray) -> None:
     ax.legend(frameon=False, markerscale=3, loc="lower right", fontsize=8)
 
 
-def _draw_ranks(ax, ranks: np.ndarray, n_live: int) -> None:
+def _draw_ranks(ax: Axes, ranks: np.ndarray, n_live: int) -> None:
     """Even if all is well: within the band in nineteen of twenty bins."""
     bins = min(20, n_live)
     counts, edges = np.histogram(ranks / n_live, bins=bins, range=(0.0, 1.0))
     number = max(1, counts.sum())
     low, high = (bins * beta.ppf(q, number / bins, number - number / bins) for q in (0.025, 0.975))
-    ax.axhspan(low, high, color=GREY, alpha=0.4, lw=0.0)
+    ax.axhspan(float(low), float(high), color=GREY, alpha=0.4, lw=0.0)
     ax.stairs(bins * counts / number, edges, color=BLUE, lw=1.5, baseline=None)
     ax.set(xlabel="insertion rank / live points", title="insertion ranks", xlim=(0.0, 1.0), ylim=(0.0, 2.0))
 
 
-def _draw_jumps(ax, jumps: np.ndarray, excess: float | None) -> None:
+def _draw_jumps(ax: Axes, jumps: np.ndarray, excess: float | None) -> None:
     """Near one if all is well: chains end as far from where they began as independent points would be."""
     iterations = np.arange(1, len(jumps) + 1)
     some = np.unique(np.linspace(0, len(jumps) - 1, MAX_MARKERS).astype(int))

@@ -30,7 +30,8 @@ try:
     import jax.numpy as jnp
 
     from . import kernel, results, second_evidence
-    from .checkpoint import _load_checkpoint, _save_checkpoint, discard
+    from .checkpoint import _load_checkpoint, discard
+    from .checkpoint import _save_checkpoint as _save_checkpoint
     from .device import DeviceThread
     from .fingerprint import fingerprint_of
     from .importance import ImportanceSampler, default_draws
@@ -49,12 +50,18 @@ try:
     _HAS_NSS, _import_error = True, None
 # The host depends on none of them; and JAX without a device says so with the others, while blackjax is imported.
 except (ImportError, AssertionError, RuntimeError) as error:
-    kernel = _load_checkpoint = _save_checkpoint = None
     _HAS_NSS, _import_error = False, error
 
 if TYPE_CHECKING:
-    from autofit.database.sqlalchemy_ import sa
+    from logging import Logger
+
+    from autofit.mapper.prior_model.abstract import AbstractPriorModel
+    from autofit.non_linear.analysis.analysis import Analysis
+    from autofit.non_linear.fitness import Fitness
+    from autofit.non_linear.paths.abstract import AbstractPaths
+    from autofit.non_linear.result import Result
     from autofit.non_linear.search.fit_context import FitContext
+    from sqlalchemy.orm import Session
 
 
 # Finite, unlike -inf: a whole shell of invalid points then has an evidence that arithmetic can use.
@@ -64,13 +71,13 @@ NSS_INVALID_LOG_LIKELIHOOD = -1e30
 class _ResumeState(NativeFileCheckpointer):
     """The checkpoint as the host knows it: what it looks for, and what it discards when the results are on disk."""
 
-    def path(self, paths) -> Path | None:
+    def path(self, paths: AbstractPaths) -> Path | None:
         """Where it is; for a fit in a database too, in whose folder the searches of the host store nothing."""
         if isinstance(paths, DatabasePaths):
             return Path(paths.search_internal_path) / self.filename
         return super().path(paths)
 
-    def discard(self, paths) -> None:
+    def discard(self, paths: AbstractPaths) -> None:
         path = self.path(paths)
         if path is not None:
             discard(path)
@@ -140,6 +147,16 @@ class NSS(NonLinearSearch):
 
     samples_cls = NSSamples
 
+    # What the host sets.
+    logger: Logger  # pyright: ignore[reportIncompatibleMethodOverride]
+    paths: AbstractPaths  # pyright: ignore[reportIncompatibleMethodOverride]
+    seed: int
+    silence: bool
+    iterations_per_quick_update: float | None
+    iterations_per_full_update: float | None
+    quick_update_background: bool
+    live_visual_update: bool
+
     jax_use = cap.JaxUse.REQUIRED
     gradient = cap.Gradient.NONE
     batched = True
@@ -155,7 +172,9 @@ class NSS(NonLinearSearch):
     test_mode_budget = {"termination": -1.0}
     objective_target = cap.ObjectiveTarget(cap.ObjectiveQuantity.LOG_LIKELIHOOD, cap.CoordinateSpace.PHYSICAL)
     invalid_value = NSS_INVALID_LOG_LIKELIHOOD
-    resume_state = _ResumeState("nss_checkpoint.pkl", loader=_load_checkpoint)
+    resume_state: _ResumeState = _ResumeState(  # pyright: ignore[reportIncompatibleVariableOverride]
+        "nss_checkpoint.pkl", loader=lambda path: _load_checkpoint(path)
+    )
 
     __identifier_fields__ = ("n_live", "num_mcmc_steps", "num_delete", "termination", "seed")
 
@@ -175,13 +194,13 @@ class NSS(NonLinearSearch):
         number_of_cores: int = 1,
         seed: int = 42,
         silence: bool = False,
-        session: sa.orm.Session | None = None,
+        session: Session | None = None,
         stalled_after: float | None = 600.0,
         num_importance_draws: int | None = None,
         n_eff: int | None = None,
         moves: str = "shrink",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         if not _HAS_NSS:
             raise checks.why_not_imported(_import_error) from _import_error
 
@@ -208,7 +227,7 @@ class NSS(NonLinearSearch):
             unique_tag=unique_tag,
             initializer=WEIGHTED.nested_initializer_for(kwargs.pop("initializer", None)),
             iterations_per_quick_update=iterations_per_quick_update,
-            iterations_per_full_update=iterations_per_full_update,
+            iterations_per_full_update=iterations_per_full_update,  # pyright: ignore[reportArgumentType]
             number_of_cores=number_of_cores,
             silence=silence,
             session=session,
@@ -230,7 +249,7 @@ class NSS(NonLinearSearch):
         if number_of_cores > 1:
             self.logger.warning("number_of_cores=%d is ignored: JAX decides what af.NSS runs on.", number_of_cores)
 
-    def fit(self, model, analysis, info=None):
+    def fit(self, model: AbstractPriorModel, analysis: Analysis, info: dict | None = None) -> Result | list[Result]:
         """Fit ``model`` with ``analysis``, as every search does; no other process may do so in the same folder."""
         with self._one_process():
             result = super().fit(model=model, analysis=analysis, info=info)
@@ -238,7 +257,7 @@ class NSS(NonLinearSearch):
                 self.resume_state.discard(self.paths)
             return result
 
-    def pre_fit_output(self, analysis, model, info=None) -> None:
+    def pre_fit_output(self, analysis: Analysis, model: AbstractPriorModel, info: dict | None = None) -> None:
         """Take the folder before anything is written to it."""
         self._take_folder()
         super().pre_fit_output(analysis=analysis, model=model, info=info)
@@ -272,8 +291,9 @@ class NSS(NonLinearSearch):
             while not self._has_converged(run.state):
                 iterations = schedule.until_next(run.iteration, run.pace)
                 leave = partial(checkpoint.save_and_leave, run)
-                advanced = interruptions.call(sampler.advance, (run.state, run.run_key), iterations, save=leave)
-                run = run.after(*advanced, time.perf_counter() - started)
+                at = run.state, run.run_key
+                carry, block, done = interruptions.call(sampler.advance, at, iterations, save=leave)
+                run = run.after(carry, block, done, time.perf_counter() - started)
                 progress.show(run.seconds, run.iteration, run.remaining, partial(results.standing_of, run))
 
                 due = schedule.due(run.iteration)
@@ -297,7 +317,7 @@ class NSS(NonLinearSearch):
         self._say_what_to_believe(internal, model)
         return self._with_samples_asked_for(internal, importance, model)
 
-    def result_via_completed_fit(self, analysis, model):
+    def result_via_completed_fit(self, analysis: Analysis, model: AbstractPriorModel) -> Result:
         """The result of the fit that ended in this folder; refused if ``analysis`` finds another likelihood there."""
         try:
             # The host compares the likelihood of the best point as soon as it has a fitness.
@@ -310,7 +330,7 @@ class NSS(NonLinearSearch):
             ) from error
         return super().result_via_completed_fit(analysis=analysis, model=model)
 
-    def fitness_overrides(self, analysis) -> dict:
+    def fitness_overrides(self, analysis: Analysis) -> dict:
         """The host's per-evaluation quick updates are off: ``run`` makes its own, between iterations."""
         return {
             "iterations_per_quick_update": None,
@@ -321,7 +341,7 @@ class NSS(NonLinearSearch):
     @property
     def backend_seed(self) -> int:
         """The seed of the sampling: ``seed``, or for a cell of a grid search one of its own made from it."""
-        return child_seed(self, self.seed)
+        return child_seed(self, self.seed)  # pyright: ignore[reportReturnType]
 
     @property
     def checkpoint_file(self) -> Path | None:
@@ -345,14 +365,14 @@ class NSS(NonLinearSearch):
             self._lock = None
 
     def _take_folder(self) -> None:
-        if self.paths.is_complete or self.checkpoint_file is None:
+        if self._lock is None or self.paths.is_complete or self.checkpoint_file is None:
             return
         try:
             self._lock.take(self.checkpoint_file.with_suffix(".lock"))
         except FolderInUseError as error:
             raise exc.SearchException(str(error)) from error
 
-    def _checkpoint_of(self, model) -> RunCheckpoint:
+    def _checkpoint_of(self, model: AbstractPriorModel) -> RunCheckpoint:
         settings = {
             "n_live": self.n_live,
             "num_mcmc_steps": self.num_mcmc_steps,
@@ -367,12 +387,12 @@ class NSS(NonLinearSearch):
         wanted = self.checkpoint_interval is not None
         return RunCheckpoint(path, fingerprint, self.num_importance_draws, wanted, self.logger)
 
-    def _schedule_of(self, analysis) -> Schedule:
+    def _schedule_of(self, analysis: Analysis) -> Schedule:
         visualizes = self._visualize_fit and analysis.should_visualize(paths=self.paths, during_analysis=True)
         quick = _or_never(self.iterations_per_quick_update) if visualizes else None
         return Schedule(self.checkpoint_interval, quick, _or_never(self.iterations_per_full_update))
 
-    def _sampler(self, model, fitness, moves: str) -> kernel.NestedSliceSampler:
+    def _sampler(self, model: AbstractPriorModel, fitness: Fitness, moves: str) -> kernel.NestedSliceSampler:
         checks.check_priors(model)
         # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
         log_likelihood = jax.jit(fitness.objective(SCALAR, compile=False), inline=True)
@@ -392,7 +412,7 @@ class NSS(NonLinearSearch):
         self.logger.info("Likelihoods evaluated at once: %d.", sampler.lanes)
         return sampler
 
-    def _begin(self, model, checkpoint: RunCheckpoint, evaluate: Callable) -> Run:
+    def _begin(self, model: AbstractPriorModel, checkpoint: RunCheckpoint, evaluate: Callable) -> Run:
         """A run at its beginning; ``evaluate(positions) -> state``."""
         _, init_key, run_key = jax.random.split(jax.random.PRNGKey(self.backend_seed), 3)
         positions = kernel.draw_from_prior(
@@ -440,12 +460,12 @@ class NSS(NonLinearSearch):
         )
         return saved
 
-    def _has_converged(self, state) -> bool:
+    def _has_converged(self, state: Any) -> bool:
         if kernel.evidence_is_lost(state):
             raise exc.SearchException(results.why_evidence_is_lost(state))
         return bool(kernel.has_converged(state, self.termination))
 
-    def _importance_sampler(self, run: Run, model) -> ImportanceSampler | None:
+    def _importance_sampler(self, run: Run, model: AbstractPriorModel) -> ImportanceSampler | None:
         """What draws for the second evidence of the converged run, ``None`` if none is wanted or none can be had."""
         n_draws = default_draws(run.evaluations) if self.num_importance_draws is None else self.num_importance_draws
         if n_draws == 0:
@@ -458,24 +478,25 @@ class NSS(NonLinearSearch):
             self.logger.warning("There is no second evidence: %s.", error)
             return None
 
-    def _say_what_to_believe(self, internal: _NSSInternal, model) -> None:
+    def _say_what_to_believe(self, internal: _NSSInternal, model: AbstractPriorModel) -> None:
         self.logger.info(second_evidence.verdict(internal.trust))
         for doubt in diagnostics.doubts_about_run(internal.trust, model.prior_count, internal.num_mcmc_steps):
             self.logger.warning(doubt)
 
     def _with_samples_asked_for(
-        self, internal: _NSSInternal, importance: ImportanceSampler | None, model
+        self, internal: _NSSInternal, importance: ImportanceSampler | None, model: AbstractPriorModel
     ) -> _NSSInternal:
         """The finished run with ``n_eff`` samples, if so many were asked for and can be had."""
         if self.n_eff is None:
             return internal
-        if not internal.trust["importance_unusable"] and importance.n_eff >= self.n_eff:
+        usable = not internal.trust["importance_unusable"]
+        if importance is not None and usable and importance.n_eff >= self.n_eff:
             return results.with_samples_of(importance, internal, model)
         if internal.ess < self.n_eff:
             self.logger.warning(second_evidence.why_too_few(internal.trust, self.n_eff, internal.ess))
         return internal
 
-    def _quick_updates(self, analysis, schedule: Schedule) -> QuickUpdates:
+    def _quick_updates(self, analysis: Analysis, schedule: Schedule) -> QuickUpdates:
         wanted = schedule.quick_update is not None
         return QuickUpdates(
             analysis,
@@ -498,14 +519,19 @@ class NSS(NonLinearSearch):
                 quick_updates.guarded(lambda: ctx.update(results.internal_from(run)))
 
     def _fire_quick_update(
-        self, state, model, analysis, quick_updates=None, draw_run_so_far: Callable[[], None] = lambda: None
+        self,
+        state: Any,
+        model: AbstractPriorModel,
+        analysis: Analysis,
+        quick_updates: QuickUpdates | None = None,
+        draw_run_so_far: Callable[[], None] = lambda: None,
     ) -> None:
         """Draw the best live point and the run, and write the point to ``model.results``; no error stops the fit."""
         quick_updates = quick_updates or QuickUpdates(analysis, self.paths, False, False, self.logger)
         live = jax.device_get(state.particles)
         best = np.argmax(live.loglikelihood)
 
-        def write_and_draw():
+        def write_and_draw() -> None:
             vector = live.position[best].tolist()
             text = text_util.result_max_lh_info_from(vector, float(live.loglikelihood[best]), model)
             self.paths.output_model_results(result_info="\n".join(text))
@@ -518,7 +544,7 @@ class NSS(NonLinearSearch):
         path, rng = Path(self.paths.image_path) / "nss_run.png", np.random.default_rng(self.backend_seed)
         return partial(draw_run, path, run.points, run.chains, self.termination, rng, found or {})
 
-    def _draw_the_end(self, run: Run, analysis, quick_updates: QuickUpdates, found: dict[str, Any]) -> None:
+    def _draw_the_end(self, run: Run, analysis: Analysis, quick_updates: QuickUpdates, found: dict[str, Any]) -> None:
         if self._visualize_fit and analysis.should_visualize(paths=self.paths, during_analysis=False):
             with quick_updates.drawing:
                 quick_updates.guarded(lambda: self._run_plot(run, found)())
@@ -538,10 +564,10 @@ class NSS(NonLinearSearch):
             "num_delete": int(internal.num_delete),
             "termination": float(internal.termination),
             "ess": int(internal.ess),
-            **(internal.trust or {}),
+            **internal.trust,
         }
 
-    def raw_samples_from(self, model, search_internal: _NSSInternal) -> RawSamples:
+    def raw_samples_from(self, model: AbstractPriorModel, search_internal: _NSSInternal) -> RawSamples:
         """The run's points with weights that sum to one, as the host turns them into samples."""
         weights = np.exp(search_internal.log_weights - np.max(search_internal.log_weights))
         return RawSamples(

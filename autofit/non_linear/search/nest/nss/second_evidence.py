@@ -41,7 +41,6 @@ def entries(log_evidence: float, log_evidence_error: float, second: SecondEviden
     ``log_evidence`` is the second where it may be used: it does not rest on the prior volumes, and its error is
     smaller. What cannot be used is ``None``, never a number.
     """
-    usable = second is not None and not second.unusable
     found = {
         "log_evidence": log_evidence,
         "log_evidence_error": log_evidence_error,
@@ -56,7 +55,7 @@ def entries(log_evidence: float, log_evidence_error: float, second: SecondEviden
         "importance_pareto_k": None if second is None else second.pareto_k,
         "importance_unusable": second.unusable if second else "no draws were made",
     }
-    if usable:
+    if second is not None and not second.unusable:
         distance = (log_evidence - second.log_evidence) / np.hypot(log_evidence_error, second.error)
         found |= {
             "log_evidence": second.log_evidence,

@@ -136,7 +136,9 @@ class Chain(NamedTuple):
     info: ChainInfo
 
 
-def draw_slices(width, rng_key, positions, covariance_factor, num_steps) -> Slice:
+def draw_slices(
+    width: float, rng_key: jax.Array, positions: ArrayTree, covariance_factor: jax.Array, num_steps: int
+) -> Slice:
     """The slices of all chains, with brackets ``width`` times as long as blackjax's."""
     chains = len(jax.tree.leaves(positions)[0])
     keys = jax.vmap(lambda key: jax.random.split(key, num_steps))(jax.random.split(rng_key, chains))
@@ -148,7 +150,7 @@ def draw_slices(width, rng_key, positions, covariance_factor, num_steps) -> Slic
     )
 
 
-def _draw_slice(width, covariance_factor, rng_key, position) -> Slice:
+def _draw_slice(width: float, covariance_factor: jax.Array, rng_key: jax.Array, position: ArrayTree) -> Slice:
     direction_key, slice_key = jax.random.split(rng_key)
     level_key, interval_key, shrink_key = jax.random.split(slice_key, 3)
     left_key, steps_key = jax.random.split(interval_key)
@@ -219,7 +221,9 @@ def _step_out_right(chain: Chain, inside: jax.Array) -> Chain:
     )
 
 
-def _shrink(chain: Chain, t, next_key, candidate, inside) -> tuple[Chain, jax.Array]:
+def _shrink(
+    chain: Chain, t: jax.Array, next_key: jax.Array, candidate: StateWithLogLikelihood, inside: jax.Array
+) -> tuple[Chain, jax.Array]:
     """Accept a point of the slice, or shrink the bracket to it; done too when the budget is spent."""
     tries = chain.tries + 1
     info = chain.info._replace(shrinks=chain.info.shrinks + 1, accepted=chain.info.accepted + inside)
@@ -237,7 +241,7 @@ def _shrink(chain: Chain, t, next_key, candidate, inside) -> tuple[Chain, jax.Ar
 def select(condition: jax.Array, new: Any, old: Any) -> Any:
     """``new`` where the condition holds, along the leading axes of both trees' leaves."""
 
-    def select(a, b):
+    def select(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
 
     return jax.tree.map(select, new, old)

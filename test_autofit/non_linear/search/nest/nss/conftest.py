@@ -5,10 +5,15 @@ from pathlib import Path
 
 import autofit as af
 import pytest
-from autofit.non_linear.search.nest.nss.interrupt import SIGNALS
 
 sys.path.insert(0, str(Path(__file__).parent))
 logging.getLogger("jax").setLevel(logging.ERROR)
+
+
+def pytest_pycollect_makemodule() -> None:
+    """Without what af.NSS runs on, this folder is skipped as a whole."""
+    for package in ("jax", "blackjax", "filelock", "sklearn", "tqdm"):
+        pytest.importorskip(package)
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +28,8 @@ def output_path(tmp_path, monkeypatch):
 @pytest.fixture
 def handlers():
     """Python's own handlers for the test; those of the test runner, which may ignore SIGINT, are put back."""
+    from autofit.non_linear.search.nest.nss.interrupt import SIGNALS
+
     runner = {number: signal.getsignal(number) for number in SIGNALS}
     for number in runner:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
