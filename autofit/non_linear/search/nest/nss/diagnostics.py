@@ -184,7 +184,7 @@ def error_with_memory(simulated: float, found: dict[str, float]) -> float:
     return float(np.hypot(simulated * factor, found["log_evidence_scatter"]))
 
 
-def trust(points: Points, chains: ChainRecord[np.ndarray], lineages: int) -> dict[str, float]:
+def trust(points: Points, chains: ChainRecord, lineages: int) -> dict[str, float]:
     """
     The entries of ``samples_info`` that tell whether to trust a run.
 

@@ -97,17 +97,17 @@ class UpdateInfo(NamedTuple):
     lineages: jax.Array | None
 
 
-class ChainRecord[Array: (jax.Array, np.ndarray)](NamedTuple):
+class ChainRecord(NamedTuple):
     """
     What is kept of each chain: likelihood evaluations, slices, those that moved it, the insertion rank (int32; a
-    rank of -1 is unknown), and the jump (float32; NaN if unknown).
+    rank of -1 is unknown), and the jump (float32; NaN if unknown). On the device while the chains move.
     """
 
-    evaluations: Array
-    slices: Array
-    moves: Array
-    rank: Array
-    jump: Array
+    evaluations: np.ndarray
+    slices: np.ndarray
+    moves: np.ndarray
+    rank: np.ndarray
+    jump: np.ndarray
 
 
 RECORD_TYPES = ChainRecord(jnp.int32, jnp.int32, jnp.int32, jnp.int32, jnp.float32)
@@ -469,14 +469,14 @@ def with_records_only(dead: Any) -> NSInfo:
     """
     info = dead.update_info
     if isinstance(info, UpdateInfo):
-        record = ChainRecord(info.evaluations, info.slices, info.accepted, info.rank, info.jump)
+        record: tuple[Any, ...] = info.evaluations, info.slices, info.accepted, info.rank, info.jump
     else:
         evaluations = (info.num_expansions + info.num_shrink + 2).sum(axis=-1)
         unknown = np.full_like(evaluations, -1)
         slices = np.full_like(evaluations, info.is_accepted.shape[-1])
         jump = np.full(evaluations.shape, np.nan)
-        record = ChainRecord(evaluations, slices, info.is_accepted.sum(axis=-1), unknown, jump)
-    return NSInfo(dead.particles, jax.tree.map(lambda x, dtype: x.astype(dtype), record, RECORD_TYPES))
+        record = evaluations, slices, info.is_accepted.sum(axis=-1), unknown, jump
+    return NSInfo(dead.particles, ChainRecord(*(x.astype(t) for x, t in zip(record, RECORD_TYPES, strict=True))))
 
 
 def _strongly_typed(tree: Any) -> Any:

@@ -151,6 +151,6 @@ class Run(NamedTuple):
         return Points(position, log_likelihood, log_prior, birth, self.n_live, num_delete)
 
     @property
-    def chains(self) -> ChainRecord[np.ndarray]:
+    def chains(self) -> ChainRecord:
         """The ``ChainRecord`` of all chains, ``(iterations * num_delete,)`` each, iteration by iteration."""
         return jax.tree.map(lambda *x: np.concatenate(x), *(block.update_info for block in self.dead))

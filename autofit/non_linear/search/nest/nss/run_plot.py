@@ -30,7 +30,7 @@ EVIDENCE_SHOWN = 12.0
 def draw_run(
     path: Path,
     points: Points,
-    chains: ChainRecord[np.ndarray],
+    chains: ChainRecord,
     termination: float,
     rng: np.random.Generator,
     found: dict,

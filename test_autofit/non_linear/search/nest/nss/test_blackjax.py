@@ -1,4 +1,4 @@
-"""What the kernel needs of blackjax beyond the names it exports, so that a release that changes it says what changed."""
+"""What the kernel needs of blackjax beyond what it exports, so that a release that changes it says what changed."""
 
 import importlib
 import inspect
