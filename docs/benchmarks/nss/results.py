@@ -3,9 +3,9 @@
     python docs/benchmarks/nss/results.py [--profile]
 
 Prints seconds and peak memory, in processes of their own: of ``posterior_from`` for 250,000 points (5,000 iterations
-that replace 50) and for a million; and, for 20,000 and 250,000 samples of 6 parameters, of the host's
-``perform_update`` (samples, summaries, csv, plots, latents) with this af.NSS and with PyAutoFit's own. ``--profile``
-prints where the time of the host's step goes.
+that replace 50) and for a million; and of the host's ``perform_update`` (samples, summaries, csv, plots, latents) for
+samples of 6, 10 and 21 parameters with this af.NSS and with PyAutoFit's own, which takes a quarter of an hour for 21.
+``--profile`` prints where the time of the host's step goes.
 """
 
 import argparse
@@ -20,16 +20,15 @@ import tracemalloc
 
 import numpy as np
 
-N_DIM = 6
-SIZES = (20_000, 250_000)
+SIZES = ((20_000, 6), (250_000, 6), (15_000, 10), (15_000, 21))  # samples, parameters
 
 
-def points(number: int, n_live: int = 200, num_delete: int = 50):
+def points(number: int, n_dim: int = 6, n_live: int = 200, num_delete: int = 50):
     """Positions, log likelihoods and births like those of a run that went down a Gaussian."""
     rng = np.random.default_rng(0)
     log_volume = -np.arange(number) / n_live * 20.0 / (number / n_live)
-    radius = np.exp(log_volume / N_DIM)
-    direction = rng.normal(size=(number, N_DIM))
+    radius = np.exp(log_volume / n_dim)
+    direction = rng.normal(size=(number, n_dim))
     positions = 0.45 * radius[:, None] * direction / np.linalg.norm(direction, axis=1, keepdims=True)
     log_likelihood = -0.5 * radius**2 / 0.05**2
     batch = np.arange(number) // num_delete
@@ -49,7 +48,7 @@ def posterior_step(number: int) -> None:
     print(json.dumps([seconds, tracemalloc.get_traced_memory()[1] / 2**20]))
 
 
-def result_step(number: int, profile: bool) -> None:
+def result_step(number: int, n_dim: int, profile: bool) -> None:
     import cProfile
     import pstats
 
@@ -60,15 +59,15 @@ def result_step(number: int, profile: bool) -> None:
     from autofit.non_linear.search.nest.nss.search import _NSSInternal
 
     af.conf.instance.output_path = tempfile.mkdtemp()
-    positions, log_likelihood, _ = points(number)
-    model = af.Collection(**{f"x{i}": af.UniformPrior(-1.0, 1.0) for i in range(N_DIM)})
+    positions, log_likelihood, _ = points(number, n_dim)
+    model = af.Collection(**{f"x{i}": af.UniformPrior(-1.0, 1.0) for i in range(n_dim)})
     analysis = problems.VectorAnalysis(lambda x: -0.5 * (x @ x) / 0.05**2)
     log_weights = log_likelihood - 20.0 * np.arange(number) / number
     internal = _NSSInternal(
         positions, log_likelihood, log_weights, np.zeros(100), 1.0, 1.0, number, number // 10, 200, 5, 50, -3.0, 42
     )
     if hasattr(internal, "log_priors"):
-        internal.log_priors = np.full(number, -N_DIM * np.log(2.0))
+        internal.log_priors = np.full(number, -n_dim * np.log(2.0))
     search = af.NSS(name="results")
     search.paths.model = model
     fitness = search.make_fitness(
@@ -98,22 +97,28 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--one", choices=("posterior", "results"), help=argparse.SUPPRESS)
     parser.add_argument("--number", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--n-dim", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.one:
-        return posterior_step(given.number) if given.one == "posterior" else result_step(given.number, given.profile)
+    if given.one == "posterior":
+        return posterior_step(given.number)
+    if given.one == "results":
+        return result_step(given.number, given.n_dim, given.profile)
     if given.profile:
-        return in_a_process("--one", "results", "--number", SIZES[-1], "--profile")
+        return in_a_process("--one", "results", "--number", 250_000, "--n-dim", 6, "--profile")
 
     print("| points | posterior_from | memory |\n|---:|---:|---:|")
     for number in (250_000, 1_000_000):
         seconds, memory = in_a_process("--one", "posterior", "--number", number)
         print(f"| {number:,} | {seconds:.2f} s | {memory:.0f} MB |")
     print()
-    print("| samples | this af.NSS | memory | PyAutoFit's own | memory |\n|---:|---:|---:|---:|---:|")
-    for size in SIZES:
-        ours, theirs = (in_a_process("--one", "results", "--number", size, stock=stock) for stock in (False, True))
+    print(
+        "| samples | parameters | this af.NSS | memory | PyAutoFit's own | memory |\n|---:|---:|---:|---:|---:|---:|"
+    )
+    for number, n_dim in SIZES:
+        step = ("--one", "results", "--number", number, "--n-dim", n_dim)
+        ours, theirs = (in_a_process(*step, stock=stock) for stock in (False, True))
         print(
-            f"| {size:,} | {ours[0]:.1f} s | {ours[1]:,.0f} MB | {theirs[0]:.1f} s | {theirs[1]:,.0f} MB |",
+            f"| {number:,} | {n_dim} | {ours[0]:.1f} s | {ours[1]:,.0f} MB | {theirs[0]:.1f} s | {theirs[1]:,.0f} MB |",
             flush=True,
         )
     return None

@@ -32,6 +32,7 @@ try:
     from . import kernel, results, second_evidence
     from .checkpoint import _load_checkpoint, discard
     from .checkpoint import _save_checkpoint as _save_checkpoint
+    from .corner_plot import draw_corners
     from .device import DeviceThread
     from .fingerprint import fingerprint_of
     from .importance import ImportanceSampler, default_draws
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from autofit.non_linear.fitness import Fitness
     from autofit.non_linear.paths.abstract import AbstractPaths
     from autofit.non_linear.result import Result
+    from autofit.non_linear.samples.samples import Samples
     from autofit.non_linear.search.fit_context import FitContext
     from sqlalchemy.orm import Session
 
@@ -548,6 +550,10 @@ class NSS(NonLinearSearch):
         if self._visualize_fit and analysis.should_visualize(paths=self.paths, during_analysis=False):
             with quick_updates.drawing:
                 quick_updates.guarded(lambda: self._run_plot(run, found)())
+
+    def plot_results(self, samples: Samples) -> None:
+        """The corner plots of the samples, where the host expects them."""
+        draw_corners(samples, Path(self.paths.image_path) / "search")
 
     def samples_info_from(self, search_internal: _NSSInternal | None = None) -> dict:
         """The entries of ``samples_info.json``; the archived run is loaded if none is given."""

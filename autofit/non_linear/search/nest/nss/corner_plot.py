@@ -1,0 +1,159 @@
+"""The corner plots of a result: the host's picture, file names and style, without its wait.
+
+The host makes an axes for each pair of parameters, and pandas labels all of them again for each pair, which takes
+minutes for 20 parameters. Here all panels are squares on one canvas, on which anesthetic draws the same densities.
+"""
+
+import warnings
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from autofit import conf
+from autofit.non_linear.plot.plot_util import log_plot_exception, skip_in_test_mode
+from autofit.non_linear.search.posterior_kind import WEIGHTED
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
+
+# More points change no panel that anybody can see.
+MAX_POINTS = 1_000
+MARGIN = 0.05
+GRID_POINTS = 1_000
+COLOUR = "C0"
+
+
+def draw_corners(samples: Any, path: Path) -> None:
+    """Draw what the host's config asks for: all parameters, and those of each component, into the folder ``path``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = WEIGHTED.should_plot("corner_anesthetic")
+        if whole:
+            corner_anesthetic(samples, path)
+        if WEIGHTED.should_plot("corner_anesthetic_components", default=whole):
+            groups = samples.model.parameter_indices_by_component
+            WEIGHTED._corner_per_component(corner_anesthetic, samples, path, groups)
+
+
+@skip_in_test_mode
+@log_plot_exception
+def corner_anesthetic(
+    samples: Any,
+    path: Path,
+    filename: str = "corner_anesthetic",
+    format: str = "png",
+    parameter_indices: list[int] | None = None,
+    latent: bool = False,
+) -> None:
+    """
+    A corner plot of weighted samples, with the host's arguments; ``latent`` is none of them.
+
+    Parameters
+    ----------
+    samples
+        The host's, whose ``model`` names the parameters.
+    path, filename, format
+        Of the picture.
+    parameter_indices
+        Of the parameters shown; all of them by default.
+    """
+    shown = slice(None) if parameter_indices is None else list(parameter_indices)
+    points = np.asarray(samples.parameter_lists)[:, shown]
+    labels = list(np.array(samples.model.parameter_labels_with_superscripts_latex, dtype=object)[shown])
+    figure = corner_figure(points, np.asarray(samples.weight_list), labels)
+    Path(path).mkdir(parents=True, exist_ok=True)
+    figure.savefig(Path(path) / f"{filename}.{format}")
+
+
+def corner_figure(points: np.ndarray, weights: np.ndarray, labels: list[str]) -> Figure:
+    """
+    Credible regions of 68% and 95% below the diagonal, equally weighted points above.
+
+    Parameters
+    ----------
+    points
+        ``(n, n_dim)`` float.
+    weights
+        ``(n,)`` float, of any sum.
+    labels
+        ``n_dim`` names, as matplotlib's mathtext.
+    """
+    from anesthetic.plot import kde_contour_plot_2d, kde_plot_1d
+
+    style = conf.instance["visualize"]["plots_settings"]["corner_anesthetic"]
+    weights = weights / weights.sum()
+    number = int(min(MAX_POINTS, 1.0 / np.sum(weights**2)))
+    drawn = points[np.random.default_rng(0).choice(len(points), max(2, number), p=weights)]
+    low, high = _windows(drawn)
+    panel, of_panel = (drawn - low) / (high - low), (points - low) / (high - low)
+    n_dim = points.shape[1]
+
+    size = n_dim * style["figsize_per_parammeter"]
+    figure = Figure(figsize=(size, size), facecolor=style["facecolor"])
+    FigureCanvasAgg(figure)
+    canvas = figure.subplots()
+    look: dict[str, Any] = dict(color=COLOUR, alpha=style["alpha"])
+    for row, column in product(range(n_dim), repeat=2):
+        bottom = n_dim - 1 - row
+        frame = canvas.add_patch(Rectangle((column, bottom), 1.0, 1.0, fill=False, linewidth=0.8))
+        x, y = column + panel[:, column], bottom + panel[:, row]
+        if column < row:
+            kde_contour_plot_2d(canvas, x, y, ngrid_kde=GRID_POINTS, order=0, **look)
+        elif column > row:
+            canvas.plot(x, y, "o", markersize=1.0, **look)
+        else:
+            lines: Any = kde_plot_1d(canvas, of_panel[:, row], weights, **look)
+            lines[0].set_data(column + lines[0].get_xdata(), bottom + (1.0 - MARGIN) * lines[0].get_ydata())
+            lines[0].set_clip_path(frame)
+    _label(canvas, low, high, labels, style["fontsize"])
+    canvas.legend(
+        handles=[Patch(label="posterior", **look)],
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        fontsize=style["fontsize"],
+    )
+    return figure
+
+
+def _windows(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is shown of each parameter: all points, and a margin."""
+    low, high = drawn.min(axis=0), drawn.max(axis=0)
+    margin = np.where(high > low, MARGIN * (high - low), 0.5 * np.maximum(np.abs(high), 1e-300))
+    return low - margin, high + margin
+
+
+def _label(canvas: Axes, low: np.ndarray, high: np.ndarray, labels: list[str], fontsize: float) -> None:
+    """Ticks and names of the parameters, at the left and below."""
+    n_dim = len(labels)
+    ticks = [_ticks(*window) for window in zip(low, high, strict=True)]
+    across = [(column + place, text) for column in range(n_dim) for place, text in ticks[column]]
+    upwards = [(n_dim - 1 - row + place, text) for row in range(n_dim) for place, text in ticks[row]]
+    canvas.set(xlim=(0.0, n_dim), ylim=(0.0, n_dim), aspect="equal")
+    canvas.set_xticks(*zip(*across, strict=True), rotation=45.0, fontsize=fontsize)
+    canvas.set_yticks(*zip(*upwards, strict=True), rotation=45.0, fontsize=fontsize)
+    gap, font = -4.0 * fontsize, 1.2 * fontsize
+    for index, label in enumerate(labels):
+        below, beside = (index + 0.5, 0.0), (0.0, n_dim - index - 0.5)
+        canvas.annotate(label, below, (0.0, gap), textcoords="offset points", ha="center", va="top", fontsize=font)
+        canvas.annotate(
+            label,
+            beside,
+            (gap, 0.0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            rotation=90.0,
+            fontsize=font,
+        )
+
+
+def _ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Where in a panel its ticks are, from 0 to 1, and what they say."""
+    values = np.asarray(MaxNLocator(3, prune="both").tick_values(low, high))
+    values = values[(values > low) & (values < high)]
+    step = np.diff(values).min(initial=high - low)
+    digits = 1 + max(0, int(np.ceil(np.log10(np.abs(values).max(initial=step) / step))))
+    return [((value - low) / (high - low), f"{value:.{digits}g}") for value in values]
