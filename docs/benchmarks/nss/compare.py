@@ -13,7 +13,10 @@ of
 - evaluations: of the likelihood, as the sampler counts them,
 - ESS: Kish's effective number of the weighted samples, and how many of them a second of the fit gives,
 - log evidence, its error where the sampler's results have one, and its distance from the truth where that is known,
-- memory: the peak of the process.
+- memory: the peak of the process;
+
+and, if Nautilus is among the samplers, by what posteriors differ from the mean of its own, at worst over the seeds: the
+best log likelihood, the parameters' means in its standard deviations, and the ratios of standard deviations.
 """
 
 import argparse
@@ -30,19 +33,18 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-# The others, whose fits take minutes with some samplers, are repeated a third as often.
-SHORT = "profile, 3 parameters"
-LENS = "lens, 21 parameters"
+SERSIC, MGE = "Sersic lens, 21 parameters", "MGE lens, 15 parameters"
+LENSES = (SERSIC, MGE)
 
 
 def settings(problem_name: str, n_dim: int) -> dict:
-    """What each sampler's own documentation recommends for so many parameters; for the lens, fewer live points."""
-    n_live = 210 if problem_name == LENS else 500
-    nss = dict(n_live=n_live, num_delete=50, num_mcmc_steps=max(5, 2 * n_dim))
+    """What each sampler's documentation recommends for so many parameters; for a lens, what lens pipelines use."""
+    lens = problem_name in LENSES
+    n_live = 10 * n_dim if lens else 500
     return {
-        "NSS": nss,
-        "NSS of PyAutoFit": nss,
-        "Nautilus": dict(n_live=2000, n_eff=10_000),
+        "NSS": dict(n_live=n_live, num_delete=50, n_eff=5_000),
+        "NSS of PyAutoFit": dict(n_live=n_live, num_delete=50, num_mcmc_steps=max(5, 2 * n_dim)),
+        "Nautilus": dict(n_live=200, n_batch=100) if lens else dict(n_live=2000, n_eff=10_000),
         "DynestyStatic": dict(nlive=n_live),
         "UltraNest": dict(min_num_live_points=400, popsize=100, nsteps=2 * n_dim),
         "jaxns": {},
@@ -57,11 +59,12 @@ def problem_of(name: str):
 
 
 PROBLEMS = {
-    SHORT: ("profile", dict(components=1, pixels=100)),
+    "profile, 3 parameters": ("profile", dict(components=1, pixels=100)),
     "profile, 6 parameters": ("profile", dict(components=2, pixels=2_000)),
     "correlated Gaussian, 10 parameters": ("correlated_gaussian", {}),
     "two modes, 5 parameters": ("two_modes", {}),
-    LENS: ("small_lens", {}),
+    SERSIC: ("small_lens", {}),
+    MGE: ("small_lens", dict(light="mge")),
 }
 
 
@@ -86,7 +89,17 @@ def with_autofit(search_class: str, problem, seed: int, options: dict) -> dict:
         evaluations=info["total_samples"],
         sampling=float(info.get("sampling_time", info.get("time"))),
         ess=kish(samples.weight_list),
+        **compared(samples.parameter_lists, samples.weight_list, max(samples.log_likelihood_list)),
     )
+
+
+def compared(positions, weights, best: float) -> dict:
+    """Of a posterior, what another sampler's should agree with."""
+    import numpy as np
+
+    mean = np.average(positions, axis=0, weights=weights)
+    variance = np.average((np.asarray(positions) - mean) ** 2, axis=0, weights=weights)
+    return dict(best=best, mean=mean.tolist(), deviation=np.sqrt(variance).tolist())
 
 
 def with_ultranest(problem, seed: int, options: dict) -> dict:
@@ -175,7 +188,7 @@ def one_fit(sampler: str, problem_name: str, seed: int) -> None:
 
     problem = problem_of(problem_name)
     af.conf.instance.output_path = tempfile.mkdtemp()
-    if problem_name == LENS:  # minutes for 21 parameters, and the same for every search of PyAutoFit
+    if problem_name in LENSES:  # a quarter of an hour for 21 parameters with the other searches of PyAutoFit
         plots = af.conf.instance["visualize"]["plots_search"]["nest"]
         plots["corner_anesthetic"] = plots["corner_anesthetic_components"] = False
     started = time.perf_counter()
@@ -184,7 +197,7 @@ def one_fit(sampler: str, problem_name: str, seed: int) -> None:
     found["n_dim"] = problem.model.prior_count
     found["truth"] = math.nan if problem.log_evidence is None else problem.log_evidence
     found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
-    print(json.dumps({name: float(value) for name, value in found.items()}))
+    print(json.dumps(found, default=float))
 
 
 def in_a_process(sampler: str, problem: str, seed: int, cache: Path, limit: float | None) -> dict | None:
@@ -203,7 +216,8 @@ def in_a_process(sampler: str, problem: str, seed: int, cache: Path, limit: floa
 
 
 def row(sampler: str, runs: list[dict]) -> str:
-    median = {name: statistics.median(run[name] for run in runs) for name in runs[0] if name != "truth"}
+    skipped = ("truth", "best", "mean", "deviation")
+    median = {name: statistics.median(run[name] for run in runs) for name in runs[0] if name not in skipped}
     truth = runs[0]["truth"]
     error = "" if math.isnan(median["error"]) else f" ± {median['error']:.2f}"
     deviation = "" if math.isnan(truth) else f"{median['log_evidence'] - truth:+.2f}"
@@ -212,6 +226,18 @@ def row(sampler: str, runs: list[dict]) -> str:
         f"| {median['evaluations']:,.0f} | {median['ess']:,.0f} | {ess_per_second(runs):,.0f} "
         f"| {median['log_evidence']:.2f}{error} | {deviation} | {median['memory']:,.0f} MB |"
     )
+
+
+def agreement(sampler: str, runs: list[dict], reference: list[dict]) -> str:
+    """By what posteriors differ from those of the reference, at worst over the seeds."""
+    import numpy as np
+
+    best = max(run["best"] for run in reference)
+    mean, deviation = (np.mean([run[name] for run in reference], axis=0) for name in ("mean", "deviation"))
+    off = max(np.max(np.abs(np.array(run["mean"]) - mean) / deviation) for run in runs)
+    ratios = np.array([run["deviation"] for run in runs]) / deviation
+    low = min(run["best"] for run in runs) - best
+    return f"| {sampler} | {low:+.2f} | {off:.2f} | {ratios.min():.2f} to {ratios.max():.2f} |"
 
 
 def unfinished(sampler: str, limit: float) -> str:
@@ -262,11 +288,11 @@ def main() -> None:
     print(f"{os.cpu_count()} cores\n")
     found, cache = {}, Path(tempfile.mkdtemp())
     for problem in given.problems:
-        repeats = given.repeats if problem == SHORT else math.ceil(given.repeats / 3)
         runs = {sampler: [] for sampler in given.samplers}
-        for seed in range(1, repeats + 1):
+        for seed in range(1, given.repeats + 1):
             for sampler in given.samplers:
                 runs[sampler].append(in_a_process(sampler, problem, seed, cache, given.limit))
+                print(f"{problem}, {sampler}, seed {seed}: {runs[sampler][-1]}", file=sys.stderr, flush=True)
         finished = {sampler: tried for sampler, tried in runs.items() if None not in tried}
         print(f"### {problem[0].upper()}{problem[1:]}\n")
         print(
@@ -276,7 +302,12 @@ def main() -> None:
         for sampler in given.samplers:
             print(row(sampler, finished[sampler]) if sampler in finished else unfinished(sampler, given.limit))
         n_dim = int(next(iter(finished.values()))[0]["n_dim"])
-        print(f"\nSeeds 1 to {repeats}; settings {json.dumps(settings(problem, n_dim))}\n", flush=True)
+        print(f"\nSeeds 1 to {given.repeats}; settings {json.dumps(settings(problem, n_dim))}\n", flush=True)
+        if "Nautilus" in finished:
+            print("| | best log likelihood | means, off by | ratio of deviations |\n|---|---:|---:|---:|")
+            for sampler in (name for name in finished if "mean" in finished[name][0]):
+                print(agreement(sampler, finished[sampler], finished["Nautilus"]))
+            print(flush=True)
         found[problem] = finished
     if given.figure:
         draw(found, given.figure)

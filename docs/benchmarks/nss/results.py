@@ -117,10 +117,8 @@ def main() -> None:
     for number, n_dim in SIZES:
         step = ("--one", "results", "--number", number, "--n-dim", n_dim)
         ours, theirs = (in_a_process(*step, stock=stock) for stock in (False, True))
-        print(
-            f"| {number:,} | {n_dim} | {ours[0]:.1f} s | {ours[1]:,.0f} MB | {theirs[0]:.1f} s | {theirs[1]:,.0f} MB |",
-            flush=True,
-        )
+        columns = (f"{seconds:.1f} s | {memory:,.0f} MB" for seconds, memory in (ours, theirs))
+        print(f"| {number:,} | {n_dim} | {' | '.join(columns)} |", flush=True)
     return None
 
 
