@@ -15,8 +15,8 @@ of
 - log evidence, its error where the sampler's results have one, and its distance from the truth where that is known,
 - memory: the peak of the process;
 
-and, if Nautilus is among the samplers, by what posteriors differ from the mean of its own, at worst over the seeds: the
-best log likelihood, the parameters' means in its standard deviations, and the ratios of standard deviations.
+and, if Nautilus is among the samplers, by what posteriors differ from the mean of its own, at worst over the seeds:
+the best log likelihood, the means in its standard deviations, and the ratios of standard deviations.
 """
 
 import argparse

@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -68,16 +69,24 @@ class Interruptions:
         if exception_type is None and self._received is not None:
             self._hand_on(*self._received)
 
-    def call(self, jitted: jax.stages.Wrapped, *arguments: Any, save: Callable[[], None]) -> Any:
-        """Compile a jitted function if need be, call it and wait, ready to answer a signal by calling ``save``."""
+    def call(self, jitted: jax.stages.Wrapped, *arguments: Any, what: str, save: Callable[[], None]) -> Any:
+        """
+        Compile a jitted function if need be, call it and wait, ready to answer a signal by calling ``save``.
+
+        ``what`` it computes is said in the log while it is compiled, which for a likelihood of many operations takes
+        minutes.
+        """
         if not self._handlers:
             return jax.block_until_ready(jitted(*arguments))
         on_wake = partial(self._answer_after_a_while, save)
         if jitted not in self._compiled:
+            self._logger.info("Compiling %s.", what)
+            started = time.perf_counter()
             # Traced in this thread: contexts such as jax.default_device do not reach another.
             with self.answered_by(save):
                 lowered = jitted.lower(*arguments)
             self._compiled[jitted] = self._device.call(lowered.compile, on_wake=on_wake)
+            self._logger.info("Compiled %s in %.1f s.", what, time.perf_counter() - started)
         return self._device.call(self._compiled[jitted], *arguments, on_wake=on_wake)
 
     @contextmanager

@@ -286,7 +286,8 @@ class NSS(NonLinearSearch):
             self._take_folder()
             saved = checkpoint.load()
             sampler = self._sampler(model, ctx.fitness, saved.settings["moves"] if saved else self.moves)
-            evaluate = partial(interruptions.call, sampler.init, save=checkpoint.leave_at_the_start)
+            evaluations = partial(interruptions.call, sampler.init, what="the likelihood")
+            evaluate = partial(evaluations, save=checkpoint.leave_at_the_start)
             run = self._go_on(saved, checkpoint, evaluate) if saved else self._begin(model, checkpoint, evaluate)
             started = time.perf_counter() - run.seconds
 
@@ -294,7 +295,9 @@ class NSS(NonLinearSearch):
                 iterations = schedule.until_next(run.iteration, run.pace)
                 leave = partial(checkpoint.save_and_leave, run)
                 at = run.state, run.run_key
-                carry, block, done = interruptions.call(sampler.advance, at, iterations, save=leave)
+                carry, block, done = interruptions.call(
+                    sampler.advance, at, iterations, what="the sampler", save=leave
+                )
                 run = run.after(carry, block, done, time.perf_counter() - started)
                 progress.show(run.seconds, run.iteration, run.remaining, partial(results.standing_of, run))
 
@@ -309,7 +312,7 @@ class NSS(NonLinearSearch):
             importance, to_parameters = self._importance_sampler(run, model), from_standard_normal(model)
             while importance is not None and not importance.finished:
                 positions, leave = to_parameters(importance.next_positions()), partial(checkpoint.save_and_leave, run)
-                importance.take(interruptions.call(sampler.init, positions, save=leave).particles.loglikelihood)
+                importance.take(evaluations(positions, save=leave).particles.loglikelihood)
                 run = run._replace(seconds=time.perf_counter() - started)
                 checkpoint.save_if(importance.finished or schedule.due(len(run.draws)).checkpoint, run)
                 progress.show_draws(run.seconds, importance)
@@ -421,8 +424,7 @@ class NSS(NonLinearSearch):
             init_key, self.n_live, model.prior_count, lambda unit: model.vector_from_unit_vector(unit, xp=jnp)
         )
         self.logger.info(
-            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%s, moves=%r. The likelihood is "
-            "compiled during the first iteration.",
+            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%s, moves=%r.",
             model.prior_count,
             self.n_live,
             self.num_delete,

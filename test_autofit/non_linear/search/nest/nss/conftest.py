@@ -1,4 +1,5 @@
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -6,6 +7,8 @@ from pathlib import Path
 import autofit as af
 import pytest
 
+# The fits of the tests are small and many, and most of their time is XLA's: what one compiled, the next finds.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 sys.path.insert(0, str(Path(__file__).parent))
 logging.getLogger("jax").setLevel(logging.ERROR)
 

@@ -204,9 +204,9 @@ def test_what_the_device_is_about_to_finish_is_not_lost(handlers):
         saved.append(float(result))
 
     with listening() as interruptions:
-        result = interruptions.call(a_second_in_which_a_signal_comes, 1.0, save=save)
+        result = interruptions.call(a_second_in_which_a_signal_comes, 1.0, what="a second", save=save)
         with pytest.raises(SystemExit):
-            interruptions.call(a_second_in_which_a_signal_comes, 1.0, save=save)
+            interruptions.call(a_second_in_which_a_signal_comes, 1.0, what="a second", save=save)
     assert saved == [1.0]
 
 
@@ -221,9 +221,9 @@ def test_a_device_that_makes_no_progress_is_told_of(stalled_after, warnings, cap
     jitted, one = jax.jit(slow), jax.numpy.ones(())
     jitted(one).block_until_ready()  # so that the compilation is not counted
     with listening(stalled_after) as interruptions:
-        interruptions.call(jitted, one, save=lambda: None)
+        interruptions.call(jitted, one, what="one", save=lambda: None)
         caplog.clear()
-        assert interruptions.call(jitted, one, save=lambda: None) == 1.0
+        assert interruptions.call(jitted, one, what="one", save=lambda: None) == 1.0
     told = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len(told) == warnings
     assert all("XLA_FLAGS=--xla_cpu_multi_thread_eigen=false" in message for message in told)

@@ -3,6 +3,7 @@
 import logging
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -111,6 +112,22 @@ def test_a_resumed_run_counts_all_of_its_work(monkeypatch, caplog):
     assert f"{20 * iteration:,} dead points" in first
     assert evaluations > 60 + 20 * 5 * iteration
     assert "Resuming NSS from iteration 4 (80 dead points" in caplog.text
+
+
+def test_what_is_compiled_is_said_before_the_wait_and_how_long_it_took_after_it(caplog):
+    problem = gaussian_in_a_box(2)
+    caplog.set_level(logging.INFO)
+    problem.search(name="n").fit(model=problem.model, analysis=problem.analysis)
+    messages = [record.message for record in caplog.records if record.name == "n"]
+    told = [message for message in messages if message.startswith(("Starting NSS", "Compil"))]
+    told = [re.sub(r"in \d+\.\d s", "in ... s", message.split(":")[0]) for message in told]
+    assert told[:5] == [
+        "Starting NSS",
+        "Compiling the likelihood.",
+        "Compiled the likelihood in ... s.",
+        "Compiling the sampler.",
+        "Compiled the sampler in ... s.",
+    ]
 
 
 def on_a_terminal(silence):
