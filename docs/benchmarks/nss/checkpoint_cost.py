@@ -11,11 +11,12 @@ import ctypes
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from processes import measured
 
 ITERATIONS = (100, 1_000, 5_000, 20_000)
 INTERVAL, REPEATS = 100, 5
@@ -53,7 +54,7 @@ def measure() -> dict:
     import jax.numpy as jnp
     from autofit.non_linear.search.nest.nss import search
 
-    ours = hasattr(search, "History")
+    ours = os.environ["AUTOFIT_NSS"] != "stock"
     state, more = one_iteration()
     folder = Path(tempfile.mkdtemp())
     path, key = folder / "nss_checkpoint.pkl", jax.random.PRNGKey(2)
@@ -91,16 +92,10 @@ def measure() -> dict:
     return {"rows": rows, "load": time.perf_counter() - started, "held": held}
 
 
-def column(choice: str) -> dict:
-    environment = {**os.environ, "AUTOFIT_NSS": choice, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, __file__, "--measure"]
-    return json.loads(
-        subprocess.run(command, env=environment, capture_output=True, check=True).stdout.splitlines()[-1]
-    )
-
-
 def main() -> None:
-    ours, stock = column(""), column("stock")
+    ours, stock = (
+        measured(__file__, "--measure", AUTOFIT_NSS=choice, JAX_PLATFORMS="cpu") for choice in ("", "stock")
+    )
     print("| iterations | this af.NSS | bytes written | PyAutoFit's own | bytes written |")
     print("|---:|---:|---:|---:|---:|")
     for iterations, (seconds, size), (stock_seconds, stock_size) in zip(

@@ -33,6 +33,8 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from processes import measured
+
 SERSIC, MGE = "Sersic lens, 21 parameters", "MGE lens, 15 parameters"
 LENSES = (SERSIC, MGE)
 
@@ -202,17 +204,14 @@ def one_fit(sampler: str, problem_name: str, seed: int) -> None:
 
 def in_a_process(sampler: str, problem: str, seed: int, cache: Path, limit: float | None) -> dict | None:
     """What the fit gives, ``None`` if it takes longer than ``limit`` seconds."""
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache / sampler / problem)}
-    if sampler == "NSS of PyAutoFit":
-        environment["AUTOFIT_NSS"] = "stock"
-    command = [sys.executable, __file__, "--one", sampler, problem, str(seed)]
+    environment = {
+        "JAX_COMPILATION_CACHE_DIR": str(cache / sampler / problem),
+        "AUTOFIT_NSS": "stock" if sampler == "NSS of PyAutoFit" else "",
+    }
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=limit)
+        return measured(__file__, "--one", sampler, problem, seed, limit=limit, **environment)
     except subprocess.TimeoutExpired:
         return None
-    if done.returncode:
-        sys.exit(f"{sampler} on {problem} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def row(sampler: str, runs: list[dict]) -> str:

@@ -10,15 +10,14 @@ samples of 6, 10 and 21 parameters with this af.NSS and with PyAutoFit's own, wh
 
 import argparse
 import json
-import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 import tracemalloc
 
 import numpy as np
+from processes import measured
 
 SIZES = ((20_000, 6), (250_000, 6), (15_000, 10), (15_000, 21))  # samples, parameters
 
@@ -85,13 +84,6 @@ def result_step(number: int, n_dim: int, profile: bool) -> None:
     print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0]))
 
 
-def in_a_process(*arguments, stock: bool = False) -> list[float]:
-    environment = {**os.environ, **({"AUTOFIT_NSS": "stock"} if stock else {})}
-    command = [sys.executable, __file__, *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", action="store_true")
@@ -104,11 +96,11 @@ def main() -> None:
     if given.one == "results":
         return result_step(given.number, given.n_dim, given.profile)
     if given.profile:
-        return in_a_process("--one", "results", "--number", 250_000, "--n-dim", 6, "--profile")
+        return measured(__file__, "--one", "results", "--number", 250_000, "--n-dim", 6, "--profile")
 
     print("| points | posterior_from | memory |\n|---:|---:|---:|")
     for number in (250_000, 1_000_000):
-        seconds, memory = in_a_process("--one", "posterior", "--number", number)
+        seconds, memory = measured(__file__, "--one", "posterior", "--number", number)
         print(f"| {number:,} | {seconds:.2f} s | {memory:.0f} MB |")
     print()
     print(
@@ -116,7 +108,7 @@ def main() -> None:
     )
     for number, n_dim in SIZES:
         step = ("--one", "results", "--number", number, "--n-dim", n_dim)
-        ours, theirs = (in_a_process(*step, stock=stock) for stock in (False, True))
+        ours, theirs = (measured(__file__, *step, AUTOFIT_NSS=choice) for choice in ("", "stock"))
         columns = (f"{seconds:.1f} s | {memory:,.0f} MB" for seconds, memory in (ours, theirs))
         print(f"| {number:,} | {n_dim} | {' | '.join(columns)} |", flush=True)
     return None

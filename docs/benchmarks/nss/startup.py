@@ -9,13 +9,12 @@ first new iteration; and how many programs were compiled, which were not in the 
 import argparse
 import contextlib
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from unittest import mock
+
+from processes import measured
 
 
 class _Leave(Exception):
@@ -65,13 +64,10 @@ def main() -> None:
         return session(given.problem, folder, float(started), int(leave_at))
 
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": f"{folder}/jax"}
 
         def measure(leave_at: int) -> list[float]:
-            command = [sys.executable, __file__, "--problem", given.problem, "--session", f"{folder}/output"]
-            command += [str(time.time()), str(leave_at)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
-            return json.loads(done.stdout.splitlines()[-1])
+            arguments = "--problem", given.problem, "--session", f"{folder}/output", time.time(), leave_at
+            return measured(__file__, *arguments, JAX_COMPILATION_CACHE_DIR=f"{folder}/jax")
 
         first = measure(3)
         resumed = [measure(4 + repeat) for repeat in range(given.repeats)]
