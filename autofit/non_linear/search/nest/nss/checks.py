@@ -83,6 +83,18 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
         raise ValueError(f"{name}={value!r} is not possible: give one of {', '.join(map(repr, choices))}.")
 
 
+def doubt_about_cores(number_of_cores: int, devices: list[Any]) -> str:
+    """What to do so that so many cores are devices of their own; empty if they are."""
+    if number_of_cores <= len(devices):
+        return ""
+    if devices[0].platform != "cpu":
+        return f"number_of_cores={number_of_cores} is ignored: JAX runs on {len(devices)} {devices[0].device_kind}."
+    return (
+        f"number_of_cores={number_of_cores}, and JAX has {len(devices)} CPU device(s), which cannot be changed any "
+        f"more: export JAX_NUM_CPU_DEVICES={number_of_cores} before Python starts. (One device uses several cores too.)"
+    )
+
+
 def check_interval(name: str, value: Any) -> None:
     if value is None:
         return

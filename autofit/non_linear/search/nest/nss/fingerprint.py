@@ -3,9 +3,10 @@
 from importlib.metadata import version
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from autofit.mapper.identifier import Identifier
+
+from .devices import default_devices
 
 #: Another value of these is another run; another value of the rest of a fingerprint is worth a warning.
 MUST_MATCH = ("settings", "parameters", "model", "precision")
@@ -14,9 +15,9 @@ MUST_MATCH = ("settings", "parameters", "model", "precision")
 def fingerprint_of(settings: dict[str, Any], model: Any) -> dict[str, Any]:
     """
     What makes a run the run it is, as strings, numbers, lists and dicts: the ``settings`` that change its samples,
-    the parameters and priors of ``model``, the precision, the versions of the libraries and the device.
+    the parameters and priors of ``model``, the precision, the versions of the libraries and the devices.
     """
-    device = jax.devices()[0]
+    devices = default_devices()
     return {
         "settings": settings,
         "parameters": [
@@ -26,7 +27,8 @@ def fingerprint_of(settings: dict[str, Any], model: Any) -> dict[str, Any]:
         "model": str(Identifier(model)),
         "precision": str(jnp.result_type(float)),
         "versions": {name: version(name) for name in ("autofit", "blackjax", "jax", "scikit-learn")},
-        "device": f"{device.platform}, {device.device_kind}",
+        "device": f"{devices[0].platform}, {devices[0].device_kind}",
+        "number of devices": len(devices),
     }
 
 

@@ -17,7 +17,7 @@ stay close, so the region that the points fill shrinks without being counted, an
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from blackjax.ns.nss import live_covariance_factor
 from blackjax.types import ArrayLikeTree
 from jax.flatten_util import ravel_pytree
 
+from .devices import divided, everywhere, share
 from .slices import SHARE_OUTSIDE, SHRINKING, Chain, ChainInfo, Moves, Slice, select
 
 # On a CPU, more expensive likelihoods than these at once outgrow the caches (docs/searches/nss/performance.md).
@@ -59,7 +60,7 @@ class NestedSliceSampler(NamedTuple):
         with leading axes ``(at least done, num_delete)``, of which the first ``done`` rows are the points that died;
         its ``update_info`` is the ``ChainRecord`` of the chain that replaced each.
     lanes
-        How many chains ``advance`` moves at once, each with one likelihood evaluation at a time.
+        How many chains ``advance`` moves at once on a device, each with one likelihood evaluation at a time.
     """
 
     init: jax.stages.Wrapped
@@ -122,6 +123,7 @@ def nested_slice_sampler(
     chunk_size: int | None = None,
     moves: Moves = SHRINKING,
     adapts: bool = False,
+    devices: Sequence[Any] | None = None,
 ) -> NestedSliceSampler:
     """
     Nested slice sampling (Yallup, Kroupa & Handley 2026, arXiv:2601.23252): ``blackjax.nss`` with the update above.
@@ -142,29 +144,31 @@ def nested_slice_sampler(
         How the chains move.
     adapts
         Whether chains make as many rounds of slices as their jumps in the iterations before ask for.
+    devices
+        Over which the points and chains are divided; JAX's default device if none are given.
     """
-    lanes, steering = _num_lanes(num_delete, chunk_size), partial(_steering, moves, adapts)
+    devices = devices or jax.devices()[:1]
+    lanes = _num_lanes(share(num_delete, len(devices)), chunk_size)
+    steering = partial(_steering, moves, adapts)
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
     algorithm = blackjax.nss(
         logprior_fn=log_prior,
         loglikelihood_fn=log_likelihood,
         num_delete=num_delete,
         num_inner_steps=num_mcmc_steps,
-        update_strategy=single_evaluation_update(new_particle, lanes, moves),
+        update_strategy=single_evaluation_update(new_particle, lanes, moves, len(devices)),
         inner_kernel_params=steering,
     )
 
-    @jax.jit
     def init(positions: jax.Array) -> AdaptiveNSState:
-        state = adaptive_init(positions, _in_chunks(new_particle, chunk_size), update_inner_kernel_params_fn=steering)
-        return _strongly_typed(state)
+        evaluate = _in_chunks(new_particle, chunk_size, len(devices))
+        return _strongly_typed(adaptive_init(positions, evaluate, update_inner_kernel_params_fn=steering))
 
     def one_step(state: AdaptiveNSState, rng_key: jax.Array) -> tuple:
         rng_key, step_key = jax.random.split(rng_key)
         following, info = algorithm.step(step_key, state)
         return (following, rng_key), with_records_only(info)
 
-    @jax.jit
     def advance(carry: tuple, iterations: jax.Array) -> tuple:
         def goes_on(loop: tuple) -> jax.Array:
             (state, _), _, done = loop
@@ -182,7 +186,7 @@ def nested_slice_sampler(
         block = NSInfo(jax.tree.map(empty, carry[0].particles), records)
         return jax.lax.while_loop(goes_on, body, (carry, block, jnp.asarray(0)))
 
-    return NestedSliceSampler(init, advance, lanes)
+    return NestedSliceSampler(everywhere(init, devices), everywhere(advance, devices), lanes)
 
 
 def best_chunk_size(log_likelihood: Callable, n_dim: int) -> int | None:
@@ -202,12 +206,18 @@ def _num_lanes(num_delete: int, chunk_size: int | None) -> int:
     return math.ceil(num_delete / math.ceil(num_delete / (chunk_size or num_delete)))
 
 
-def _in_chunks(function: Callable, chunk_size: int | None) -> Callable:
-    """``function`` of one row, mapped over any number of them: ``chunk_size`` at once, and compiled at one place."""
-    if chunk_size is None:
-        return jax.vmap(function)
+def _in_chunks(function: Callable, chunk_size: int | None, devices: int) -> Callable:
+    """
+    ``function`` of one row, mapped over any number of them: ``chunk_size`` at once on each device, and compiled at
+    one place.
+    """
 
     def mapped(rows: Any) -> Any:
+        return divided(lambda index: mapped_here(rows[index]), len(rows), devices)
+
+    def mapped_here(rows: Any) -> Any:
+        if chunk_size is None:
+            return jax.vmap(function)(rows)
         number = len(rows)
         padded = rows[jnp.arange(math.ceil(number / chunk_size) * chunk_size) % number]
         chunks = jax.lax.map(jax.vmap(function), padded.reshape(-1, chunk_size, *rows.shape[1:]))
@@ -216,7 +226,7 @@ def _in_chunks(function: Callable, chunk_size: int | None) -> Callable:
     return mapped
 
 
-def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves) -> Callable:
+def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves, devices: int = 1) -> Callable:
     """
     An ``update_strategy`` for ``blackjax.nss`` that evaluates the likelihood once per lane and tick.
 
@@ -228,9 +238,11 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves) -
     new_particle
         ``new_particle(position, loglikelihood_birth=...) -> StateWithLogLikelihood``, traceable, of one position.
     lanes
-        How many likelihoods are evaluated, and held in memory, at once.
+        How many likelihoods are evaluated, and held in memory, at once on a device.
     moves
         How the chains move.
+    devices
+        Over how many the chains are divided.
     """
 
     def strategy(_constrained_step: Callable, num_mcmc_steps: int, num_delete: int) -> Callable:
@@ -254,7 +266,12 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves) -
 
             def walk(key: jax.Array, particles: StateWithLogLikelihood) -> tuple[StateWithLogLikelihood, ChainInfo]:
                 slices = moves.draw(key, particles.position, covariance_factor, num_mcmc_steps)
-                return _run_chains(moves.begin, tick, particles, slices, lanes)
+
+                def walked(index: jax.Array) -> tuple[StateWithLogLikelihood, ChainInfo]:
+                    of_share = jax.tree.map(lambda x: x[:, index], slices)
+                    return _run_chains(moves.begin, tick, _rows(particles, index), of_share, lanes)
+
+                return divided(walked, num_delete, devices)
 
             def one_more_round(
                 index: jax.Array, walked: tuple[StateWithLogLikelihood, ChainInfo]

@@ -34,6 +34,7 @@ try:
     from .checkpoint import _save_checkpoint as _save_checkpoint
     from .corner_plot import draw_corners
     from .device import DeviceThread
+    from .devices import default_devices
     from .fingerprint import fingerprint_of
     from .importance import ImportanceSampler, default_draws
     from .interrupt import Interruptions
@@ -105,8 +106,8 @@ class NSS(NonLinearSearch):
     num_delete
         Points replaced in each iteration, by as many chains at once. Below ``n_live``.
     chunk_size
-        The most likelihoods evaluated, and held in memory, at once. ``None`` for as many as there are chains or
-        points; on a CPU, for 18 where the likelihood is expensive.
+        The most likelihoods evaluated, and held in memory, at once on a device. ``None`` for as many as there are
+        chains or points; on a CPU, for 18 where the likelihood is expensive.
     termination
         The run ends when the log of the live points' share of the evidence, relative to that of the dead points,
         is below this. Zero or negative.
@@ -120,7 +121,8 @@ class NSS(NonLinearSearch):
         Iterations between results of the run so far: samples, summary and plots. Sampling waits for them. ``None``
         takes the host's config.
     number_of_cores
-        Accepted for all searches alike; JAX decides, and a value above 1 is ignored with a warning.
+        As many devices for JAX on a CPU, over which chains are divided, as over several GPUs. It must be told before
+        Python starts, by ``JAX_NUM_CPU_DEVICES``; a warning says so where it was not.
     seed
         Seeds the initial live points and the sampling.
     silence
@@ -248,8 +250,8 @@ class NSS(NonLinearSearch):
         self.moves = moves
         self._lock = None
 
-        if number_of_cores > 1:
-            self.logger.warning("number_of_cores=%d is ignored: JAX decides what af.NSS runs on.", number_of_cores)
+        if doubt := checks.doubt_about_cores(number_of_cores, default_devices()):
+            self.logger.warning(doubt)
 
     def fit(self, model: AbstractPriorModel, analysis: Analysis, info: dict | None = None) -> Result | list[Result]:
         """Fit ``model`` with ``analysis``, as every search does; no other process may do so in the same folder."""
@@ -403,7 +405,7 @@ class NSS(NonLinearSearch):
         log_likelihood = jax.jit(fitness.objective(SCALAR, compile=False), inline=True)
         checks.check_log_likelihood(log_likelihood, model.prior_count)
         adapts = self.num_mcmc_steps is None and MOVES[moves].adapts
-        steps = diagnostics.least_steps if adapts else diagnostics.recommended_steps
+        steps, devices = diagnostics.least_steps if adapts else diagnostics.recommended_steps, default_devices()
         sampler = kernel.nested_slice_sampler(
             log_prior=lambda vector: sum(model.log_prior_list_from_vector(vector, xp=jnp)),
             log_likelihood=log_likelihood,
@@ -413,8 +415,10 @@ class NSS(NonLinearSearch):
             chunk_size=self.chunk_size or kernel.best_chunk_size(log_likelihood, model.prior_count),
             moves=MOVES[moves],
             adapts=adapts,
+            devices=devices,
         )
-        self.logger.info("Likelihoods evaluated at once: %d.", sampler.lanes)
+        kind = f"{devices[0].platform.upper()} ({devices[0].device_kind})"
+        self.logger.info("Likelihoods evaluated at once: %d on each of %d %s.", sampler.lanes, len(devices), kind)
         return sampler
 
     def _begin(self, model: AbstractPriorModel, checkpoint: RunCheckpoint, evaluate: Callable) -> Run:

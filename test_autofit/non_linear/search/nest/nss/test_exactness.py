@@ -221,7 +221,7 @@ def test_no_more_likelihoods_than_a_chunk_are_in_memory_at_once(caplog):
     caplog.set_level(logging.INFO)
     af.NSS(chunk_size=7, n_live=50, num_delete=20, num_mcmc_steps=2)._fit(problem.model, problem.analysis)
     assert sizes == {7}
-    assert "Likelihoods evaluated at once: 7." in caplog.text
+    assert "Likelihoods evaluated at once: 7 on each of 1 CPU (cpu)." in caplog.text
 
 
 def test_a_fit_interrupted_again_and_again_ends_with_the_same_bytes(caplog):

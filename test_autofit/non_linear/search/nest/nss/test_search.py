@@ -150,9 +150,10 @@ def test_impossible_arguments_are_named_with_value_and_remedy(name, value):
     assert any(word in str(error.value) for word in ("give", "Give", "Lower"))
 
 
-def test_more_cores_are_ignored_with_a_warning(caplog):
+def test_more_cores_than_devices_are_warned_of_with_the_remedy(caplog):
     af.NSS(name="n", number_of_cores=2)
-    assert "number_of_cores=2 is ignored" in caplog.text
+    assert "number_of_cores=2, and JAX has 1 CPU device(s)" in caplog.text
+    assert "export JAX_NUM_CPU_DEVICES=2 before Python starts" in caplog.text
 
 
 # Fits

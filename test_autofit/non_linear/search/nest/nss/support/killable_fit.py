@@ -1,4 +1,4 @@
-"""A user's script for the tests to kill: ``python killable_fit.py OUTPUT_FOLDER RESULT_FILE``."""
+"""A user's script for the tests to kill: ``python killable_fit.py OUTPUT_FOLDER RESULT_FILE [CHUNK_SIZE]``."""
 
 import sys
 from pathlib import Path
@@ -8,12 +8,13 @@ import numpy as np
 from problems import two_modes
 
 
-def fit(output_path: Path, result: Path) -> None:
+def fit(output_path: Path, result: Path, chunk_size: int | None) -> None:
     af.conf.instance.output_path = output_path
     af.conf.instance["output"]["latent_after_fit"] = False
     af.conf.instance["visualize"]["plots_search"]["nest"]["corner_anesthetic"] = False
     problem = two_modes()
-    search = af.NSS(name="killed", n_live=500, num_delete=10, num_mcmc_steps=5, checkpoint_interval=5)
+    settings = dict(n_live=500, num_delete=10, num_mcmc_steps=5, checkpoint_interval=5)
+    search = af.NSS(name="killed", chunk_size=chunk_size, **settings)
     samples = search.fit(model=problem.model, analysis=problem.analysis).samples
     np.savez(
         result,
@@ -26,4 +27,4 @@ def fit(output_path: Path, result: Path) -> None:
 
 
 if __name__ == "__main__":
-    fit(Path(sys.argv[1]), Path(sys.argv[2]))
+    fit(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else None)
