@@ -91,7 +91,7 @@ def doubt_about_cores(number_of_cores: int, devices: list[Any]) -> str:
         return f"number_of_cores={number_of_cores} is ignored: JAX runs on {len(devices)} {devices[0].device_kind}."
     return (
         f"number_of_cores={number_of_cores}, and JAX has {len(devices)} CPU device(s), which cannot be changed any "
-        f"more: export JAX_NUM_CPU_DEVICES={number_of_cores} before Python starts. (One device uses several cores too.)"
+        f"more: export JAX_NUM_CPU_DEVICES={number_of_cores} before Python starts. (One device uses several cores.)"
     )
 
 
