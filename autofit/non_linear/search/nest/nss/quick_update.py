@@ -100,6 +100,7 @@ class _Update:
 
 
 def _yield_to_sampling() -> None:
-    """Give this thread only what the sampler leaves of the processors, where threads have priorities (Linux)."""
+    """Give this thread little of the processors that the sampler wants, where threads have priorities (Linux)."""
     with suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        # Not the lowest: where other jobs keep all processors busy, the end of the run would wait for it for minutes.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
