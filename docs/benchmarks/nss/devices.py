@@ -1,0 +1,144 @@
+"""How far an iteration scales over devices.
+
+    python docs/benchmarks/nss/devices.py [--problem sersic] [--repeats 3] [--runs FOLDER]
+
+Prints the evaluations per second on one and on two devices, which are the cores of this machine: so many iterations
+of a run, in processes that alternate; and what a gather of the chains' last points costs beside them.
+
+With a folder of recorded_runs.py, also what can be expected of more: the lengths of its chains, in likelihood
+evaluations, are dealt out to devices with so many lanes each, and the longest device is waited for. The efficiency is
+the share of the lanes' evaluations that were needed.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+from processes import measured
+
+ITERATIONS = 8
+
+
+def evaluations_per_second(name: str) -> dict[str, float]:
+    """Of all devices of this process, after compilation; and the seconds of a gather among them."""
+    import recorded_runs  # first: it switches float64 on
+
+    # isort: split
+    import jax
+    import jax.numpy as jnp
+    from autofit.non_linear.search.nest.nss import devices as division
+    from autofit.non_linear.search.nest.nss import kernel
+
+    setting = recorded_runs.SETTINGS[name]
+    problem, devices = setting.problem(), jax.local_devices()
+    log_prior, log_likelihood, _ = problem.functions()
+    log_likelihood = jax.jit(log_likelihood, inline=True)
+    chunk_size = kernel.best_chunk_size(log_likelihood, problem.model.prior_count)
+    sampler = kernel.nested_slice_sampler(
+        log_prior,
+        log_likelihood,
+        setting.num_delete,
+        setting.num_mcmc_steps,
+        recorded_runs.TERMINATION,
+        chunk_size,
+        devices=devices,
+    )
+    carry = sampler.init(problem.draw(setting.n_live, 0)), jax.random.PRNGKey(0)
+    carry, *_ = jax.block_until_ready(sampler.advance(carry, 1))
+    started = time.perf_counter()
+    _, dead, done = jax.block_until_ready(sampler.advance(carry, ITERATIONS))
+    seconds = time.perf_counter() - started
+
+    points = jnp.zeros((setting.num_delete, problem.model.prior_count))
+    gather = division.everywhere(
+        lambda rows: division.divided(lambda index: rows[index], len(rows), len(devices)), devices
+    )
+    jax.block_until_ready(gather(points))
+    began = time.perf_counter()
+    for _ in range(100):
+        jax.block_until_ready(gather(points))
+    return {
+        "rate": float(dead.update_info.evaluations[: int(done)].sum()) / seconds,
+        "gather": (time.perf_counter() - began) / 100,
+        "lanes": sampler.lanes,
+    }
+
+
+def efficiency(lengths: np.ndarray, devices: int, lanes: int) -> float:
+    """
+    The share of the lanes' evaluations that were needed.
+
+    Parameters
+    ----------
+    lengths
+        ``(iterations, chains)`` int: the evaluations of each chain.
+    """
+    waited = needed = 0
+    for chains in lengths:
+        shares = np.array_split(chains, devices)
+        waited += devices * lanes * max(ticks(share, lanes) for share in shares)
+        needed += chains.sum()
+    return needed / waited
+
+
+def ticks(chains: np.ndarray, lanes: int) -> int:
+    """Until the last chain is done, where a lane that is free takes the next."""
+    busy_until = np.zeros(lanes, int)
+    for length in chains:
+        busy_until[busy_until.argmin()] += length
+    return busy_until.max()
+
+
+def table(lengths: np.ndarray, chains: int) -> None:
+    """Chains of iterations of ``chains`` each, made of recorded ones of about the same time."""
+    joined = lengths.reshape(-1)
+    lengths = joined[: len(joined) // chains * chains].reshape(-1, chains)[:: max(1, len(joined) // chains // 100)]
+    cells = [
+        f"{efficiency(lengths, devices, lanes):.2f}" if devices * lanes <= chains else ""
+        for lanes in (1, 4, 16)
+        for devices in (1, 4, 16, 64, 256, 1024)
+    ]
+    print(f"| {chains} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problem", default="sersic")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--runs", type=Path)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        return print(json.dumps(evaluations_per_second(given.problem)))
+
+    found = {1: [], 2: []}
+    for _ in range(given.repeats):
+        for devices, so_far in found.items():
+            so_far.append(measured(__file__, "--one", "--problem", given.problem, JAX_NUM_CPU_DEVICES=str(devices)))
+    print("| devices | lanes on each | evaluations per second | of one device's | a gather |")
+    print("|---:" * 5 + "|")
+    rates = {devices: statistics.median(one["rate"] for one in all_) for devices, all_ in found.items()}
+    for devices, all_ in found.items():
+        gather = statistics.median(one["gather"] for one in all_)
+        print(
+            f"| {devices} | {all_[0]['lanes']} | {rates[devices]:,.0f} | {rates[devices] / rates[1]:.2f} "
+            f"| {1e6 * gather:.0f} us |"
+        )
+    if given.runs:
+        import recorded_runs
+
+        chains = recorded_runs.load(given.runs, given.problem, 0).chains
+        print(
+            "\n| chains | " + " | ".join(f"{lanes} x {n}" for lanes in (1, 4, 16) for n in (1, 4, 16, 64, 256, 1024))
+        )
+        print("|---:" * 19 + "|")
+        for number in (50, 200, 1_000, 4_000):
+            table(np.asarray(chains.evaluations), number)
+    return None
+
+
+if __name__ == "__main__":
+    main()
