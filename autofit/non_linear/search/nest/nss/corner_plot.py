@@ -5,6 +5,7 @@ minutes for 20 parameters. Here all panels are squares on one canvas, on which a
 """
 
 import warnings
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 from autofit import conf
 from autofit.non_linear.plot.plot_util import log_plot_exception, skip_in_test_mode
-from autofit.non_linear.search.posterior_kind import WEIGHTED
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -27,45 +27,38 @@ COLOUR = "C0"
 
 
 def draw_corners(samples: Any, path: Path) -> None:
-    """Draw what the host's config asks for: all parameters, and those of each component, into the folder ``path``."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        whole = WEIGHTED.should_plot("corner_anesthetic")
-        if whole:
-            corner_anesthetic(samples, path)
-        if WEIGHTED.should_plot("corner_anesthetic_components", default=whole):
-            groups = samples.model.parameter_indices_by_component
-            WEIGHTED._corner_per_component(corner_anesthetic, samples, path, groups)
-
-
-@skip_in_test_mode
-@log_plot_exception
-def corner_anesthetic(
-    samples: Any,
-    path: Path,
-    filename: str = "corner_anesthetic",
-    format: str = "png",
-    parameter_indices: list[int] | None = None,
-    latent: bool = False,
-) -> None:
     """
-    A corner plot of weighted samples, with the host's arguments; ``latent`` is none of them.
+    Draw what the host's config asks for: all parameters, and those of each component of a model of several.
 
     Parameters
     ----------
     samples
         The host's, whose ``model`` names the parameters.
-    path, filename, format
-        Of the picture.
-    parameter_indices
-        Of the parameters shown; all of them by default.
+    path
+        The folder of the pictures.
     """
-    shown = slice(None) if parameter_indices is None else list(parameter_indices)
+    plots = conf.instance["visualize"]["plots_search"]["nest"]
+    wanted = plots["corner_anesthetic"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if wanted:
+            _draw_corner(samples, path / "corner_anesthetic.png", None)
+        with suppress(KeyError):  # in the config of an older host: then as the whole
+            wanted = plots["corner_anesthetic_components"]
+        groups = getattr(samples.model, "parameter_indices_by_component", {})
+        for name, indices in groups.items() if wanted and len(groups) > 1 else ():
+            _draw_corner(samples, path / f"corner_anesthetic_{name}.png", list(indices))
+
+
+@skip_in_test_mode
+@log_plot_exception
+def _draw_corner(samples: Any, file: Path, parameter_indices: list[int] | None) -> None:
+    shown = slice(None) if parameter_indices is None else parameter_indices
     points = np.asarray(samples.parameter_lists)[:, shown]
     labels = list(np.array(samples.model.parameter_labels_with_superscripts_latex, dtype=object)[shown])
     figure = corner_figure(points, np.asarray(samples.weight_list), labels)
-    Path(path).mkdir(parents=True, exist_ok=True)
-    figure.savefig(Path(path) / f"{filename}.{format}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file)
 
 
 def corner_figure(points: np.ndarray, weights: np.ndarray, labels: list[str]) -> Figure:
