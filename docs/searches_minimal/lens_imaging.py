@@ -15,12 +15,20 @@ matplotlib.use("Agg")
 logging.getLogger("jax").setLevel(logging.ERROR)
 
 EINSTEIN_RADIUS = 1.2
-PIXELS, PIXEL_SCALE, RADIUS = 40, 0.1, 1.9
+RADIUS = 1.9  # of the mask, in arc seconds
 IMAGES_OF_THE_SOURCE = [(1.22, -0.03), (-0.61, -0.82), (1.09, 0.54), (-0.44, 1.25)]
 
 
-def simulated_imaging(exposure_time: float = 30.0) -> al.Imaging:
-    """A Sersic lens galaxy with isothermal mass and shear in front of a Sersic source, in 40 by 40 pixels."""
+def simulated_imaging(
+    pixels_across: int = 40,
+    pixel_scale: float = 0.1,
+    radius: float = RADIUS,
+    psf_shape: tuple[int, int] = (5, 5),
+    psf_sigma: float = 0.1,
+    exposure_time: float = 30.0,
+    sky: float = 1.0,
+) -> al.Imaging:
+    """A Sersic lens galaxy with isothermal mass and shear in front of a Sersic source."""
     lens = al.Galaxy(
         redshift=0.5,
         bulge=al.lp.Sersic(ell_comps=(0.05, 0.03), intensity=0.5, effective_radius=0.8, sersic_index=3.0),
@@ -33,18 +41,18 @@ def simulated_imaging(exposure_time: float = 30.0) -> al.Imaging:
             centre=(0.05, 0.1), ell_comps=(0.1, -0.05), intensity=1.0, effective_radius=0.3, sersic_index=1.5
         ),
     )
-    shape = (PIXELS, PIXELS)
+    shape = (pixels_across, pixels_across)
     simulator = al.SimulatorImaging(
         exposure_time=exposure_time,
-        psf=al.Convolver.from_gaussian(shape_native=(5, 5), sigma=0.1, pixel_scales=PIXEL_SCALE),
-        background_sky_level=1.0,
+        psf=al.Convolver.from_gaussian(shape_native=psf_shape, sigma=psf_sigma, pixel_scales=pixel_scale),
+        background_sky_level=sky,
         noise_seed=1,
     )
     dataset = simulator.via_tracer_from(
         tracer=al.Tracer(galaxies=[lens, source]),
-        grid=al.Grid2D.uniform(shape_native=shape, pixel_scales=PIXEL_SCALE, over_sample_size=1),
+        grid=al.Grid2D.uniform(shape_native=shape, pixel_scales=pixel_scale, over_sample_size=1),
     )
-    mask = al.Mask2D.circular(shape_native=shape, pixel_scales=PIXEL_SCALE, radius=RADIUS)
+    mask = al.Mask2D.circular(shape_native=shape, pixel_scales=pixel_scale, radius=radius)
     return dataset.apply_mask(mask).apply_over_sampling(1)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 # XLA's FFT on CPUs can deadlock when two of them run at once, as they may in a lens likelihood.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
@@ -115,32 +116,10 @@ def _log_likelihood_of_modes(x):
 
 
 def lens(pixels_across: int = 100) -> Problem:
-    """Simulated imaging of a lens, 21 parameters: Sersic light, isothermal mass, shear and a Sersic source."""
+    """Simulated imaging of a lens with more pixels, and the priors of autolens: 21 parameters."""
     import autolens as al
 
-    pixel_scale = 5.0 / pixels_across
-    truth = al.Tracer(
-        galaxies=[
-            al.Galaxy(
-                redshift=0.5,
-                bulge=al.lp.Sersic(ell_comps=(0.05, 0.03), intensity=0.5, effective_radius=0.8, sersic_index=3.0),
-                mass=al.mp.Isothermal(einstein_radius=1.2, ell_comps=(0.1, 0.05)),
-                shear=al.mp.ExternalShear(gamma_1=0.03, gamma_2=-0.02),
-            ),
-            al.Galaxy(
-                redshift=1.0,
-                bulge=al.lp.Sersic(
-                    centre=(0.05, 0.1), ell_comps=(0.1, -0.05), intensity=1.0, effective_radius=0.3, sersic_index=1.5
-                ),
-            ),
-        ]
-    )
-    shape = (pixels_across, pixels_across)
-    psf = al.Convolver.from_gaussian(shape_native=(11, 11), sigma=0.08, pixel_scales=pixel_scale)
-    simulator = al.SimulatorImaging(exposure_time=1000.0, psf=psf, background_sky_level=0.1, noise_seed=1)
-    grid = al.Grid2D.uniform(shape_native=shape, pixel_scales=pixel_scale, over_sample_size=1)
-    dataset = simulator.via_tracer_from(tracer=truth, grid=grid)
-    dataset = dataset.apply_mask(al.Mask2D.circular(shape_native=shape, pixel_scales=pixel_scale, radius=2.0))
+    imaging = _lens_imaging().simulated_imaging(pixels_across, 5.0 / pixels_across, 2.0, (11, 11), 0.08, 1000.0, 0.1)
     model = af.Collection(
         galaxies=af.Collection(
             lens=af.Model(
@@ -149,15 +128,20 @@ def lens(pixels_across: int = 100) -> Problem:
             source=af.Model(al.Galaxy, redshift=1.0, bulge=al.lp.Sersic),
         )
     )
-    return Problem(model, al.AnalysisImaging(dataset=dataset.apply_over_sampling(1), use_jax=True))
+    return Problem(model, al.AnalysisImaging(dataset=imaging, use_jax=True))
 
 
 def small_lens(light: str = "sersic") -> Problem:
     """A lens of ``docs/searches_minimal/nss_lens.py``: fewer pixels, and priors of somebody who saw the image."""
+    lens_imaging = _lens_imaging()
+    return Problem(lens_imaging.lens_model(light), lens_imaging.analysis(light))
+
+
+def _lens_imaging() -> ModuleType:
     sys.path.append(str(Path(__file__).parents[2] / "searches_minimal"))
     import lens_imaging
 
-    return Problem(lens_imaging.lens_model(light), lens_imaging.analysis(light))
+    return lens_imaging
 
 
 def gaussian_shells(n_dim: int = 5) -> Problem:

@@ -42,17 +42,18 @@ def draw_corners(samples: Any, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if wanted:
-            _draw_corner(samples, path / "corner_anesthetic.png", None)
+            corner_anesthetic(samples, path / "corner_anesthetic.png", None)
         with suppress(KeyError):  # in the config of an older host: then as the whole
             wanted = plots["corner_anesthetic_components"]
         groups = getattr(samples.model, "parameter_indices_by_component", {})
         for name, indices in groups.items() if wanted and len(groups) > 1 else ():
-            _draw_corner(samples, path / f"corner_anesthetic_{name}.png", list(indices))
+            corner_anesthetic(samples, path / f"corner_anesthetic_{name}.png", list(indices))
 
 
 @skip_in_test_mode
 @log_plot_exception
-def _draw_corner(samples: Any, file: Path, parameter_indices: list[int] | None) -> None:
+def corner_anesthetic(samples: Any, file: Path, parameter_indices: list[int] | None) -> None:
+    """One of them, by the name that the host's log gives it; all parameters if no indices are given."""
     shown = slice(None) if parameter_indices is None else parameter_indices
     points = np.asarray(samples.parameter_lists)[:, shown]
     labels = list(np.array(samples.model.parameter_labels_with_superscripts_latex, dtype=object)[shown])
