@@ -25,7 +25,7 @@ def default_devices() -> list[Any]:
     return jax.local_devices(backend=chosen)[:1] if isinstance(chosen, str) else [chosen]
 
 
-def share(number: int, devices: int) -> int:
+def share_of(number: int, devices: int) -> int:
     """How many of so many rows a device computes."""
     return math.ceil(number / devices)
 
@@ -49,7 +49,7 @@ def divided(function: Callable[[jax.Array], Any], number: int, devices: int) -> 
     """
     if devices == 1:
         return function(jnp.arange(number))
-    size = share(number, devices)
+    size = share_of(number, devices)
     # What is too much is done twice, and dropped.
     index = jnp.minimum(jax.lax.axis_index(AXIS) * size + jnp.arange(size), number - 1)
     return jax.tree.map(lambda rows: jax.lax.all_gather(rows, AXIS, tiled=True)[:number], function(index))

@@ -32,7 +32,7 @@ from blackjax.ns.nss import live_covariance_factor
 from blackjax.types import ArrayLikeTree
 from jax.flatten_util import ravel_pytree
 
-from .devices import divided, everywhere, share
+from .devices import divided, everywhere, share_of
 from .slices import SHARE_OUTSIDE, SHRINKING, Chain, ChainInfo, Moves, Slice, select
 
 # On a CPU, more expensive likelihoods than these at once outgrow the caches (docs/searches/nss/performance.md).
@@ -148,7 +148,7 @@ def nested_slice_sampler(
         Over which the points and chains are divided; JAX's default device if none are given.
     """
     devices = devices or jax.devices()[:1]
-    lanes = _num_lanes(share(num_delete, len(devices)), chunk_size)
+    lanes = _num_lanes(share_of(num_delete, len(devices)), chunk_size)
     steering = partial(_steering, moves, adapts)
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
     algorithm = blackjax.nss(
@@ -267,11 +267,11 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves, d
             def walk(key: jax.Array, particles: StateWithLogLikelihood) -> tuple[StateWithLogLikelihood, ChainInfo]:
                 slices = moves.draw(key, particles.position, covariance_factor, num_mcmc_steps)
 
-                def walked(index: jax.Array) -> tuple[StateWithLogLikelihood, ChainInfo]:
+                def walk_share(index: jax.Array) -> tuple[StateWithLogLikelihood, ChainInfo]:
                     of_share = jax.tree.map(lambda x: x[:, index], slices)
                     return _run_chains(moves.begin, tick, _rows(particles, index), of_share, lanes)
 
-                return divided(walked, num_delete, devices)
+                return divided(walk_share, num_delete, devices)
 
             def one_more_round(
                 index: jax.Array, walked: tuple[StateWithLogLikelihood, ChainInfo]
