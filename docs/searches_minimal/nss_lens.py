@@ -34,8 +34,6 @@ def fit(folder: Path, light: str) -> None:
     import autofit as af
 
     af.conf.instance.output_path = folder
-    plots = af.conf.instance["visualize"]["plots_search"]["nest"]
-    plots["corner_anesthetic"] = plots["corner_anesthetic_components"] = False  # minutes for 21 parameters
     search = af.NSS(name="lens", num_delete=50, **SETTINGS[light])
     samples = search.fit(model=lens_model(light), analysis=analysis(light)).samples
     sessions.save_result(folder, samples)
