@@ -149,5 +149,5 @@ def _ticks(low: float, high: float) -> list[tuple[float, str]]:
     values = np.asarray(MaxNLocator(3, prune="both").tick_values(low, high))
     values = values[(values > low) & (values < high)]
     step = np.diff(values).min(initial=high - low)
-    digits = 1 + max(0, int(np.ceil(np.log10(np.abs(values).max(initial=step) / step))))
+    digits = 2 + max(0, int(np.ceil(np.log10(np.abs(values).max(initial=step) / step))))
     return [((value - low) / (high - low), f"{value:.{digits}g}") for value in values]
