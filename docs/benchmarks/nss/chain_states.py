@@ -22,7 +22,7 @@ import numpy as np
 from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss.posterior import posterior_from
 from autofit.non_linear.search.nest.nss.prior_space import to_standard_normal
-from autofit.non_linear.search.nest.nss.slices import SHRINKING, draw_slices
+from autofit.non_linear.search.nest.nss.slices import SHRINKING
 from effective_samples import moments, number_by_scatter
 
 
@@ -35,7 +35,7 @@ def recording(begun: list) -> kernel.Moves:
 
     def draw(rng_key, positions, covariance_factor, num_steps):
         jax.experimental.io_callback(lambda x: begun.append(np.asarray(x)), None, positions, ordered=True)
-        return draw_slices(3.0, rng_key, positions, covariance_factor, num_steps)
+        return SHRINKING.draw(rng_key, positions, covariance_factor, num_steps)
 
     return SHRINKING._replace(draw=draw)
 
@@ -43,19 +43,10 @@ def recording(begun: list) -> kernel.Moves:
 def row_of(name: str, seeds: int) -> str:
     setting = recorded_runs.SETTINGS[name]
     problem, begun = setting.problem(), []
-    log_prior, log_likelihood, _ = problem.functions()
     log_likelihoods = calibration.log_likelihoods_of(problem)
     with mock.patch.object(kernel, "rounds_after", two_rounds):
-        sampler = kernel.nested_slice_sampler(
-            log_prior,
-            jax.jit(log_likelihood),
-            setting.num_delete,
-            setting.num_mcmc_steps // 2,
-            recorded_runs.TERMINATION,
-            kernel.best_chunk_size(log_likelihood, problem.model.prior_count),
-            recording(begun),
-            adapts=True,
-        )
+        steps, moves = setting.num_mcmc_steps // 2, recording(begun)
+        sampler = recorded_runs.sampler_of(problem, setting.num_delete, steps, moves=moves, adapts=True)
         without, beside, jumps = [], [], []
         for seed in range(seeds):
             begun.clear()

@@ -190,7 +190,7 @@ def one_fit(sampler: str, problem_name: str, seed: int) -> None:
 
     problem = problem_of(problem_name)
     af.conf.instance.output_path = tempfile.mkdtemp()
-    if problem_name in LENSES:  # a quarter of an hour for 21 parameters with the other searches of PyAutoFit
+    if problem_name in LENSES:  # minutes for 21 parameters with the other searches of PyAutoFit
         plots = af.conf.instance["visualize"]["plots_search"]["nest"]
         plots["corner_anesthetic"] = plots["corner_anesthetic_components"] = False
     started = time.perf_counter()

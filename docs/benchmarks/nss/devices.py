@@ -30,22 +30,10 @@ def evaluations_per_second(name: str) -> dict[str, float]:
     import jax
     import jax.numpy as jnp
     from autofit.non_linear.search.nest.nss import devices as division
-    from autofit.non_linear.search.nest.nss import kernel
 
     setting = recorded_runs.SETTINGS[name]
     problem, devices = setting.problem(), jax.local_devices()
-    log_prior, log_likelihood, _ = problem.functions()
-    log_likelihood = jax.jit(log_likelihood, inline=True)
-    chunk_size = kernel.best_chunk_size(log_likelihood, problem.model.prior_count)
-    sampler = kernel.nested_slice_sampler(
-        log_prior,
-        log_likelihood,
-        setting.num_delete,
-        setting.num_mcmc_steps,
-        recorded_runs.TERMINATION,
-        chunk_size,
-        devices=devices,
-    )
+    sampler = recorded_runs.sampler_of(problem, setting.num_delete, setting.num_mcmc_steps, devices=devices)
     carry = sampler.init(problem.draw(setting.n_live, 0)), jax.random.PRNGKey(0)
     carry, *_ = jax.block_until_ready(sampler.advance(carry, 1))
     started = time.perf_counter()
@@ -131,6 +119,9 @@ def main() -> None:
         import recorded_runs
 
         chains = recorded_runs.load(given.runs, given.problem, 0).chains
+        evaluations, num_delete = chains.evaluations, recorded_runs.SETTINGS[given.problem].num_delete
+        longest = evaluations.reshape(-1, num_delete).max(axis=1)
+        print(f"\nEvaluations of a chain: {evaluations.mean():.0f}, of an iteration's longest: {longest.mean():.0f}")
         print(
             "\n| chains | " + " | ".join(f"{lanes} x {n}" for lanes in (1, 4, 16) for n in (1, 4, 16, 64, 256, 1024))
         )

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import problems  # first: it switches float64 on
 
@@ -72,19 +72,8 @@ def record(folder: Path, name: str, seeds: int, moves: Moves, adapts: bool) -> N
     """Run the problem with so many seeds, and keep what there is to know of each run."""
     setting = SETTINGS[name]
     problem = setting.problem()
-    log_prior, log_likelihood, _ = problem.functions()
-    log_likelihood = jax.jit(log_likelihood, inline=True)
-    chunk_size = kernel.best_chunk_size(log_likelihood, problem.model.prior_count)
-    sampler = kernel.nested_slice_sampler(
-        log_prior,
-        log_likelihood,
-        setting.num_delete,
-        least_steps(problem.model.prior_count) if adapts else setting.num_mcmc_steps,
-        TERMINATION,
-        chunk_size,
-        moves,
-        adapts,
-    )
+    steps = least_steps(problem.model.prior_count) if adapts else setting.num_mcmc_steps
+    sampler = sampler_of(problem, setting.num_delete, steps, moves=moves, adapts=adapts)
     for seed in range(seeds):
         path = folder / f"{name}-{seed}.npz"
         if not path.exists():
@@ -94,6 +83,16 @@ def record(folder: Path, name: str, seeds: int, moves: Moves, adapts: bool) -> N
                 f"{path}: {run.iteration} iterations, {run.evaluations:,} evaluations, {run.seconds:.0f} s",
                 flush=True,
             )
+
+
+def sampler_of(problem: problems.Problem, num_delete: int, steps: int, **options: Any) -> kernel.NestedSliceSampler:
+    """As af.NSS makes it of the problem; ``options`` are those of ``nested_slice_sampler``."""
+    log_prior, log_likelihood, _ = problem.functions()
+    log_likelihood = jax.jit(log_likelihood, inline=True)
+    chunk_size = kernel.best_chunk_size(log_likelihood, problem.model.prior_count)
+    return kernel.nested_slice_sampler(
+        log_prior, log_likelihood, num_delete, steps, TERMINATION, chunk_size, **options
+    )
 
 
 def whole_run(sampler: kernel.NestedSliceSampler, positions: jax.Array, seed: int) -> Run:

@@ -4,7 +4,7 @@
 
 Prints seconds and peak memory, in processes of their own: of ``posterior_from`` for 250,000 points (5,000 iterations
 that replace 50) and for a million; and of the host's ``perform_update`` (samples, summaries, csv, plots, latents) for
-samples of 6, 10 and 21 parameters with this af.NSS and with PyAutoFit's own, which takes a quarter of an hour for 21.
+samples of 6, 10 and 21 parameters with this af.NSS and with PyAutoFit's own, which takes minutes for 21.
 ``--profile`` prints where the time of the host's step goes.
 """
 

@@ -6,6 +6,7 @@ import logging
 import pickle
 
 import autofit as af
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from autofit import exc
 from autofit.aggregator.aggregator import Aggregator
 from autofit.non_linear.checkpoint import Checkpointer
 from autofit.non_linear.search import capabilities, registry
-from autofit.non_linear.search.nest.nss import checkpoint, kernel
+from autofit.non_linear.search.nest.nss import checkpoint, checks, kernel
 from autofit.non_linear.search.nest.nss import search as search_module
 from support.analyses import Recording
 from support.problems import Problem, VectorAnalysis, box, gaussian_in_a_box, three_priors
@@ -154,6 +155,10 @@ def test_more_cores_than_devices_are_warned_of_with_the_remedy(caplog):
     af.NSS(name="n", number_of_cores=2)
     assert "number_of_cores=2, and JAX has 1 CPU device(s)" in caplog.text
     assert "export JAX_NUM_CPU_DEVICES=2 before Python starts" in caplog.text
+
+
+def test_as_many_cores_as_devices_are_no_cause_for_a_warning():
+    assert checks.doubt_about_cores(2, 2 * jax.local_devices()) == ""
 
 
 # Fits
