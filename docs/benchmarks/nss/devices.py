@@ -2,8 +2,9 @@
 
     python docs/benchmarks/nss/devices.py [--problem sersic] [--repeats 3] [--runs FOLDER]
 
-Prints the evaluations per second on one and on two devices, which are the cores of this machine: so many iterations
-of a run, in processes that alternate; and what a gather of the chains' last points costs beside them.
+Prints the evaluations per second on one and on two devices of a process, which are the cores of this machine, and on
+one device each of two processes: so many iterations of a run, in processes that alternate; and what a gather of the
+chains' last points costs beside them.
 
 With a folder of recorded_runs.py, also what can be expected of more: the lengths of its chains, in likelihood
 evaluations, are dealt out to devices with so many lanes each, and the longest device is waited for. The efficiency is
@@ -17,30 +18,30 @@ import time
 from pathlib import Path
 
 import numpy as np
-from processes import measured
+from processes import join_the_others, together
 
 ITERATIONS = 8
 
 
 def evaluations_per_second(name: str) -> dict[str, float]:
-    """Of all devices of this process, after compilation; and the seconds of a gather among them."""
+    """Of all devices, after compilation; and the seconds of a gather among them."""
+    join_the_others()
     import recorded_runs  # first: it switches float64 on
 
     # isort: split
     import jax
-    import jax.numpy as jnp
     from autofit.non_linear.search.nest.nss import devices as division
 
     setting = recorded_runs.SETTINGS[name]
-    problem, devices = setting.problem(), jax.local_devices()
+    problem, devices = setting.problem(), jax.devices()
     sampler = recorded_runs.sampler_of(problem, setting.num_delete, setting.num_mcmc_steps, devices=devices)
-    carry = sampler.init(problem.draw(setting.n_live, 0)), jax.random.PRNGKey(0)
+    carry = sampler.init(np.asarray(problem.draw(setting.n_live, 0))), np.asarray(jax.random.PRNGKey(0))
     carry, *_ = jax.block_until_ready(sampler.advance(carry, 1))
     started = time.perf_counter()
-    _, dead, done = jax.block_until_ready(sampler.advance(carry, ITERATIONS))
+    _, dead, done = jax.device_get(sampler.advance(carry, ITERATIONS))
     seconds = time.perf_counter() - started
 
-    points = jnp.zeros((setting.num_delete, problem.model.prior_count))
+    points = np.zeros((setting.num_delete, problem.model.prior_count))
     gather = division.everywhere(
         lambda rows: division.divided(lambda index: rows[index], len(rows), len(devices)), devices
     )
@@ -102,17 +103,22 @@ def main() -> None:
     if given.one:
         return print(json.dumps(evaluations_per_second(given.problem)))
 
-    found = {1: [], 2: []}
+    found = {(1, 1): [], (1, 2): [], (2, 1): []}
     for _ in range(given.repeats):
-        for devices, so_far in found.items():
-            so_far.append(measured(__file__, "--one", "--problem", given.problem, JAX_NUM_CPU_DEVICES=str(devices)))
-    print("| devices | lanes on each | evaluations per second | of one device's | a gather |")
-    print("|---:" * 5 + "|")
-    rates = {devices: statistics.median(one["rate"] for one in all_) for devices, all_ in found.items()}
-    for devices, all_ in found.items():
+        for (processes, devices), so_far in found.items():
+            first, *others = together(
+                processes, __file__, "--one", "--problem", given.problem, JAX_NUM_CPU_DEVICES=str(devices)
+            )
+            so_far.append(json.loads(first.communicate()[0].splitlines()[-1]))
+            for other in others:
+                other.wait()
+    print("| processes | devices of each | lanes on each | evaluations per second | of one device's | a gather |")
+    print("|---:" * 6 + "|")
+    rates = {case: statistics.median(one["rate"] for one in all_) for case, all_ in found.items()}
+    for case, all_ in found.items():
         gather = statistics.median(one["gather"] for one in all_)
         print(
-            f"| {devices} | {all_[0]['lanes']} | {rates[devices]:,.0f} | {rates[devices] / rates[1]:.2f} "
+            f"| {case[0]} | {case[1]} | {all_[0]['lanes']} | {rates[case]:,.0f} | {rates[case] / rates[1, 1]:.2f} "
             f"| {1e6 * gather:.0f} us |"
         )
     if given.runs:

@@ -18,15 +18,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import autofit as af
 import numpy as np
 from autofit import exc
 from autofit.non_linear.search.nest.nss import checkpoint, kernel
+from autofit.non_linear.search.nest.nss.resume import RunCheckpoint
 
 SETTINGS = {
     "often": dict(n_live=60, num_delete=3, num_mcmc_steps=3, checkpoint_interval=1),
@@ -229,17 +230,17 @@ def compile_once() -> None:
 
 def stopped_fit(folder: Path) -> Path:
     """The checkpoint of a small fit that was stopped after its 6th iteration."""
-    save = af.NSS._checkpoint
+    save_if = RunCheckpoint.save_if
 
-    def save_and_stop(search, run):
-        save(search, run)
+    def save_and_stop(run_checkpoint, due, run):
+        save_if(run_checkpoint, due, run)
         if run.iteration == 6:
             raise KeyboardInterrupt
 
-    af.NSS._checkpoint = save_and_stop
+    RunCheckpoint.save_if = save_and_stop
     with contextlib.suppress(KeyboardInterrupt):
         fit(folder, SMALL)
-    af.NSS._checkpoint = save
+    RunCheckpoint.save_if = save_if
     return checkpoint_in(folder)
 
 
@@ -303,9 +304,8 @@ def main(arguments) -> int:
         "flipped bit": lambda content: flips(content, arguments.flips // 2, flipped),
     }
     # Away from the main thread, fits take no notice of signals and keep their compiled functions.
-    resumes = threading.Thread(target=lambda: rows.update(damaged_and_resumed(base / "damage", damages)))
-    resumes.start()
-    resumes.join()
+    with ThreadPoolExecutor(1) as elsewhere:
+        rows |= elsewhere.submit(damaged_and_resumed, base / "damage", damages).result()
 
     columns = ("identical", "from the one before", "refused", "DIFFERENT", "FAILED")
     print(f"\nseed {arguments.seed}\n\n| | signals sent | " + " | ".join(columns).lower() + " |")

@@ -8,6 +8,11 @@ from concurrent.futures import Future
 from typing import Any
 
 import jax
+from autofit import exc
+
+
+class LostProcessError(exc.SearchException):
+    """Another process has died or failed, so what all compute together is not finished. The message names it."""
 
 
 class DeviceThread:
@@ -28,6 +33,8 @@ class DeviceThread:
     ----------
     wake
         Set by whoever wants the wait for the device to be interrupted.
+    who_is_late
+        ``who_is_late() -> str``: what is known of other processes that this one's device waits for.
     """
 
     def __init__(self, logger: logging.Logger, stalled_after: float | None, what_next: Callable[[], str]) -> None:
@@ -36,6 +43,8 @@ class DeviceThread:
         self._stalled_after = stalled_after
         self._what_next = what_next
         self._thread = None
+        self._error = None
+        self.who_is_late: Callable[[], str] = lambda: ""
 
     @property
     def busy_thread(self) -> threading.Thread | None:
@@ -55,6 +64,8 @@ class DeviceThread:
 
         self.wake.clear()
         on_wake(future)
+        if self._error is not None:
+            raise self._error
         self._thread = threading.Thread(target=work, daemon=True)
         self._thread.start()
         started = time.monotonic()
@@ -62,16 +73,24 @@ class DeviceThread:
             if not self.wake.wait(self._stalled_after):
                 self._say_that_nothing_happens(time.monotonic() - started)
             self.wake.clear()
+            if self._error is not None:
+                raise self._error
             if not future.done():
                 on_wake(future)
         return future.result()
 
+    def give_up(self, error: Exception) -> None:
+        """Let the call that waits, or the next one, raise this error: its result will not come."""
+        self._error = error
+        self.wake.set()
+
     def _say_that_nothing_happens(self, seconds: float) -> None:
         self._logger.warning(
             "The device has been busy for %.0f s without finishing an iteration, the first evaluations of a session "
-            "or a compilation. Likelihoods that use FFTs on a CPU, such as a lens model's, can run into a "
+            "or a compilation. %sLikelihoods that use FFTs on a CPU, such as a lens model's, can run into a "
             "deadlock of XLA: end this process, set XLA_FLAGS=--xla_cpu_multi_thread_eigen=false and run the script "
             "again: %s. Where iterations take this long, raise stalled_after.",
             seconds,
+            self.who_is_late(),
             self._what_next(),
         )

@@ -1,4 +1,4 @@
-"""The work of an iteration divided over the devices of a process.
+"""The work of an iteration divided over devices, of one process or of several.
 
 Each device runs the whole program. What is not divided it computes for itself, alike; of what is divided it computes
 its share, and then all shares are gathered, in order. A loop within a share holds no collective, so no device waits
@@ -36,6 +36,16 @@ def everywhere(function: Callable, devices: Sequence[Any]) -> jax.stages.Wrapped
         return jax.jit(function)
     mesh, whole = Mesh(list(devices), (AXIS,)), PartitionSpec()
     return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False))
+
+
+def alike(tree: Any, devices: Sequence[Any]) -> Any:
+    """
+    ``tree`` as the first device has it, within ``everywhere``. Devices of several processes may be of several kinds,
+    which round differently; where a loop ends, they must not differ.
+    """
+    if len({device.process_index for device in devices}) == 1:
+        return tree
+    return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS)[0], tree)
 
 
 def divided(function: Callable[[jax.Array], Any], number: int, devices: int) -> Any:

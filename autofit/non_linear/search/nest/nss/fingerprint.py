@@ -1,23 +1,24 @@
-"""What makes a run the run it is, and what differs between the one that was checkpointed and the one that resumes."""
+"""What makes a run the run it is, and what differs between the one that was checkpointed and the one that resumes, or
+between those of two processes."""
 
+import math
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from autofit.mapper.identifier import Identifier
-
-from .devices import default_devices
 
 #: Another value of these is another run; another value of the rest of a fingerprint is worth a warning.
 MUST_MATCH = ("settings", "parameters", "model", "precision")
 
 
-def fingerprint_of(settings: dict[str, Any], model: Any) -> dict[str, Any]:
+def fingerprint_of(settings: dict[str, Any], model: Any, devices: Sequence[Any]) -> dict[str, Any]:
     """
     What makes a run the run it is, as strings, numbers, lists and dicts: the ``settings`` that change its samples,
     the parameters and priors of ``model``, the precision, the versions of the libraries and the devices.
     """
-    devices = default_devices()
     return {
         "settings": settings,
         "parameters": [
@@ -43,6 +44,26 @@ def differences(saved: dict[str, Any], current: dict[str, Any]) -> tuple[list[st
         found = _differences(name, saved.get(name, current[name]), current[name])
         (different_run if name in MUST_MATCH else remarkable).extend(found)
     return different_run, remarkable
+
+
+class Difference(NamedTuple):
+    """Two values of a point where there should be one, and what they are values of."""
+
+    meaning: str
+    before: float
+    now: float
+
+
+def first_difference(before: Any, now: Any) -> Difference | None:
+    """Where the log likelihoods or log priors of two sets of particles differ by more than rounding."""
+    tolerance = math.sqrt(np.finfo(now.position.dtype).eps)
+    for name, meaning in (("loglikelihood", "log likelihood"), ("logdensity", "log prior")):
+        old, new = np.asarray(getattr(before, name)), np.asarray(getattr(now, name))
+        differs = ~np.isclose(old, new, rtol=tolerance, atol=tolerance)
+        if np.any(differs):
+            worst = np.flatnonzero(differs)[0]
+            return Difference(meaning, float(old[worst]), float(new[worst]))
+    return None
 
 
 def _differences(name: str, saved: Any, current: Any) -> list[str]:

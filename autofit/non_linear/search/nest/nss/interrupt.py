@@ -14,6 +14,7 @@ third     Or one during the save: it ends the process at once, as if nothing lis
 
 import atexit
 import logging
+import math
 import os
 import signal
 import sys
@@ -27,9 +28,11 @@ from typing import Any
 
 import jax
 
-from .device import DeviceThread
+from .device import DeviceThread, LostProcessError
 
 GRACE_SECONDS = 2.0
+# Signals of two processes that are less than this apart are one.
+SAME_SECONDS = 10.0
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 
 
@@ -52,6 +55,7 @@ class Interruptions:
         self._device = device
         self._handlers = {}
         self._received = None
+        self._last_received = -math.inf
         self._save = None
         self._compiled = {}
 
@@ -74,8 +78,15 @@ class Interruptions:
         Compile a jitted function if need be, call it and wait, ready to answer a signal by calling ``save``.
 
         ``what`` it computes is said in the log while it is compiled, which for a likelihood of many operations takes
-        minutes.
+        minutes. Where another process is lost, ``save`` is called too, and the error goes on.
         """
+        try:
+            return self._call(jitted, *arguments, what=what, save=save)
+        except LostProcessError:
+            save()
+            raise
+
+    def _call(self, jitted: jax.stages.Wrapped, *arguments: Any, what: str, save: Callable[[], None]) -> Any:
         if not self._handlers:
             return jax.block_until_ready(jitted(*arguments))
         on_wake = partial(self._answer_after_a_while, save)
@@ -99,6 +110,11 @@ class Interruptions:
         finally:
             self._save = None
 
+    def hand_over(self, number: int) -> None:
+        """Receive a signal that another process got, unless this one just got one too. From any thread."""
+        if number in self._handlers and time.monotonic() - self._last_received > SAME_SECONDS:
+            os.kill(os.getpid(), number)
+
     def _listen(self) -> None:
         for number in self._handlers:
             signal.signal(number, self._receive)
@@ -108,7 +124,7 @@ class Interruptions:
             signal.signal(number, signal.SIG_DFL)
 
     def _receive(self, number: int, frame: Any) -> None:
-        self._received = number, frame
+        self._received, self._last_received = (number, frame), time.monotonic()
         self._let_the_next_one_kill()
         self._device.wake.set()
         if self._save is not None:

@@ -32,7 +32,7 @@ from blackjax.ns.nss import live_covariance_factor
 from blackjax.types import ArrayLikeTree
 from jax.flatten_util import ravel_pytree
 
-from .devices import divided, everywhere, share_of
+from .devices import alike, divided, everywhere, share_of
 from .slices import SHARE_OUTSIDE, SHRINKING, Chain, ChainInfo, Moves, Slice, select
 
 # On a CPU, more expensive likelihoods than these at once outgrow the caches (docs/searches/nss/performance.md).
@@ -167,7 +167,7 @@ def nested_slice_sampler(
     def one_step(state: AdaptiveNSState, rng_key: jax.Array) -> tuple:
         rng_key, step_key = jax.random.split(rng_key)
         following, info = algorithm.step(step_key, state)
-        return (following, rng_key), with_records_only(info)
+        return (alike(following, devices), rng_key), with_records_only(info)
 
     def advance(carry: tuple, iterations: jax.Array) -> tuple:
         def goes_on(loop: tuple) -> jax.Array:

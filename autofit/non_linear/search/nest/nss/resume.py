@@ -1,6 +1,5 @@
 """A run's checkpoint: how it is saved, gone on from, and refused. Knows runs and values, not the search."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import Logger
@@ -14,7 +13,7 @@ from autofit import exc
 
 from . import checkpoint, kernel
 from .checkpoint import CheckpointError, DamagedCheckpointError, Extent, History
-from .fingerprint import differences
+from .fingerprint import differences, first_difference
 from .run import Run
 
 
@@ -206,13 +205,9 @@ def _check_shape(run: Run) -> None:
 
 def _check_values(before: Any, now: Any) -> None:
     """Whether live points have the values they had, but for rounding."""
-    tolerance = math.sqrt(np.finfo(now.position.dtype).eps)
-    for name, meaning in (("loglikelihood", "log likelihood"), ("logdensity", "log prior")):
-        old, new = np.asarray(getattr(before, name)), np.asarray(getattr(now, name))
-        differs = ~np.isclose(old, new, rtol=tolerance, atol=tolerance)
-        if np.any(differs):
-            worst = np.flatnonzero(differs)[0]
-            raise CheckpointError(
-                f"The {meaning} of a checkpointed live point was {old[worst]:.10g} and is {new[worst]:.10g} now: the "
-                "data, the analysis or the model changed since the checkpoint."
-            )
+    found = first_difference(before, now)
+    if found:
+        raise CheckpointError(
+            f"The {found.meaning} of a checkpointed live point was {found.before:.10g} and is {found.now:.10g} now: "
+            "the data, the analysis or the model changed since the checkpoint."
+        )

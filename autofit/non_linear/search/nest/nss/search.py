@@ -15,6 +15,7 @@ from autofit.non_linear.checkpoint import NativeFileCheckpointer
 from autofit.non_linear.fitness import ITERATIONS_NEVER
 from autofit.non_linear.objective import SCALAR
 from autofit.non_linear.paths.database import DatabasePaths
+from autofit.non_linear.paths.null import NullPaths
 from autofit.non_linear.samples.adapter import RawSamples
 from autofit.non_linear.search import capabilities as cap
 from autofit.non_linear.search.abstract_search import NonLinearSearch
@@ -36,9 +37,11 @@ try:
     from .device import DeviceThread
     from .devices import default_devices
     from .fingerprint import fingerprint_of
+    from .first_process import Alone, first_process, is_first
     from .importance import ImportanceSampler, default_draws
     from .interrupt import Interruptions
     from .lock import FolderInUseError, FolderLock
+    from .other_process import Other
     from .prior_space import from_standard_normal
     from .progress import Progress
     from .quick_update import QuickUpdates
@@ -249,16 +252,24 @@ class NSS(NonLinearSearch):
         self.n_eff = n_eff
         self.moves = moves
         self._lock = None
+        self._first = None
 
         if doubt := checks.doubt_about_cores(number_of_cores, default_devices()):
             self.logger.warning(doubt)
 
     def fit(self, model: AbstractPriorModel, analysis: Analysis, info: dict | None = None) -> Result | list[Result]:
-        """Fit ``model`` with ``analysis``, as every search does; no other process may do so in the same folder."""
-        with self._one_process():
+        """
+        Fit ``model`` with ``analysis``, as every search does; no other process may do so in the same folder.
+
+        The processes of ``jax.distributed`` fit it together: the first has the folder, all return the same result.
+        """
+        if not is_first():
+            return self._follow(model, analysis)
+        with self._one_process(), self._first_process(model) as first:
             result = super().fit(model=model, analysis=analysis, info=info)
             if isinstance(self.paths, DatabasePaths):  # whose checkpoint the host does not know of
                 self.resume_state.discard(self.paths)
+            first.result = _told_of(result)
             return result
 
     def pre_fit_output(self, analysis: Analysis, model: AbstractPriorModel, info: dict | None = None) -> None:
@@ -276,21 +287,26 @@ class NSS(NonLinearSearch):
             What the host hands to a search: the model, and the fitness that its likelihood goes through.
         """
         model, analysis = ctx.model, ctx.fitness.analysis
-        checkpoint, schedule = self._checkpoint_of(model), self._schedule_of(analysis)
+        first = self._first or Alone()
+        checkpoint, schedule = self._checkpoint_of(model, first.devices), self._schedule_of(analysis)
         device = DeviceThread(self.logger, self.stalled_after, checkpoint.what_next)
         with (
             self._one_process(),
             Interruptions(self.logger, device) as interruptions,
+            first.listening(device, interruptions),
             Progress(self.logger, self.termination, self.n_live / self.num_delete, self.silence) as progress,
             self._quick_updates(analysis, schedule) as quick_updates,
             checks.memory_errors_explained(self.chunk_size or self.n_live, checkpoint.what_next),
         ):
             self._take_folder()
             saved = checkpoint.load()
-            sampler = self._sampler(model, ctx.fitness, saved.settings["moves"] if saved else self.moves)
+            moves = saved.settings["moves"] if saved else self.moves
+            sampler = first.lead(self._sampler(model, ctx.fitness, moves, first.devices), moves=moves)
+            self._say_what_runs(sampler, first.devices)
             evaluations = partial(interruptions.call, sampler.init, what="the likelihood")
             evaluate = partial(evaluations, save=checkpoint.leave_at_the_start)
             run = self._go_on(saved, checkpoint, evaluate) if saved else self._begin(model, checkpoint, evaluate)
+            first.compare(evaluate, run.state.particles.position)
             started = time.perf_counter() - run.seconds
 
             while not self._has_converged(run.state):
@@ -360,6 +376,35 @@ class NSS(NonLinearSearch):
         return self.checkpoint_file
 
     @contextmanager
+    def _first_process(self, model: AbstractPriorModel) -> Iterator[Alone]:
+        """Within, the other processes compute what this one tells them."""
+        with first_process(self.logger, lambda: self._fingerprint_of(model, jax.devices())) as self._first:
+            try:
+                yield self._first
+            finally:
+                self._first = None
+
+    def _follow(self, model: AbstractPriorModel, analysis: Analysis) -> Result:
+        """The result of the fit whose folder another process has, which this one computes with it."""
+        search = self.copy_with_paths(NullPaths())
+        fingerprint = self._fingerprint_of(model, jax.devices())
+        with Other(self.logger, fingerprint) as other:
+            model = analysis.modify_model(model)
+            model.freeze()
+            analysis = analysis.modify_before_fit(paths=search.paths, model=model)
+            model.unfreeze()
+            overrides = search.execution_settings(analysis).fitness_overrides
+            fitness = search.make_fitness(analysis=analysis, model=model, **overrides)
+            sampler = partial(search._sampler, model, fitness, devices=jax.devices())
+            summary, samples, internal = other.follow(sampler)
+        for told in (summary, samples):
+            if told is not None:
+                told.model = model
+        return analysis.make_result(
+            samples_summary=summary, paths=self.paths, samples=samples, search_internal=internal
+        )
+
+    @contextmanager
     def _one_process(self) -> Iterator[None]:
         """Within, the folder stays this process's once it is taken."""
         if self._lock is not None:
@@ -379,7 +424,7 @@ class NSS(NonLinearSearch):
         except FolderInUseError as error:
             raise exc.SearchException(str(error)) from error
 
-    def _checkpoint_of(self, model: AbstractPriorModel) -> RunCheckpoint:
+    def _fingerprint_of(self, model: AbstractPriorModel, devices: list[Any]) -> dict[str, Any]:
         settings = {
             "n_live": self.n_live,
             "num_mcmc_steps": self.num_mcmc_steps,
@@ -388,7 +433,10 @@ class NSS(NonLinearSearch):
             "seed": self.backend_seed,
             "moves": self.moves,
         }
-        fingerprint, path = fingerprint_of(settings, model), self._nss_checkpoint_path
+        return fingerprint_of(settings, model, devices)
+
+    def _checkpoint_of(self, model: AbstractPriorModel, devices: list[Any]) -> RunCheckpoint:
+        fingerprint, path = self._fingerprint_of(model, devices), self._nss_checkpoint_path
         if path is None:
             return NoCheckpoint(fingerprint, self.logger)
         wanted = self.checkpoint_interval is not None
@@ -399,14 +447,16 @@ class NSS(NonLinearSearch):
         quick = _or_never(self.iterations_per_quick_update) if visualizes else None
         return Schedule(self.checkpoint_interval, quick, _or_never(self.iterations_per_full_update))
 
-    def _sampler(self, model: AbstractPriorModel, fitness: Fitness, moves: str) -> kernel.NestedSliceSampler:
+    def _sampler(
+        self, model: AbstractPriorModel, fitness: Fitness, moves: str, devices: list[Any]
+    ) -> kernel.NestedSliceSampler:
         checks.check_priors(model)
         # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
         log_likelihood = jax.jit(fitness.objective(SCALAR, compile=False), inline=True)
         checks.check_log_likelihood(log_likelihood, model.prior_count)
         adapts = self.num_mcmc_steps is None and MOVES[moves].adapts
-        steps, devices = diagnostics.least_steps if adapts else diagnostics.recommended_steps, default_devices()
-        sampler = kernel.nested_slice_sampler(
+        steps = diagnostics.least_steps if adapts else diagnostics.recommended_steps
+        return kernel.nested_slice_sampler(
             log_prior=lambda vector: sum(model.log_prior_list_from_vector(vector, xp=jnp)),
             log_likelihood=log_likelihood,
             num_delete=self.num_delete,
@@ -417,9 +467,10 @@ class NSS(NonLinearSearch):
             adapts=adapts,
             devices=devices,
         )
+
+    def _say_what_runs(self, sampler: kernel.NestedSliceSampler, devices: list[Any]) -> None:
         kind = f"{devices[0].platform.upper()} ({devices[0].device_kind})"
         self.logger.info("Likelihoods evaluated at once: %d on each of %d %s.", sampler.lanes, len(devices), kind)
-        return sampler
 
     def _begin(self, model: AbstractPriorModel, checkpoint: RunCheckpoint, evaluate: Callable) -> Run:
         """A run at its beginning; ``evaluate(positions) -> state``."""
@@ -590,6 +641,11 @@ class NSS(NonLinearSearch):
             info=self.samples_info_from(search_internal),
             label="NSS",
         )
+
+
+def _told_of(result: Any) -> tuple:
+    """What the other processes make their result of."""
+    return result.samples_summary, result.samples, result.search_internal
 
 
 def _or_never(interval: float | None) -> int | None:

@@ -12,3 +12,6 @@ def test_nothing_is_lost():
     done = subprocess.run([sys.executable, SCRIPT, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Nothing was lost." in done.stdout
+    rows = {row[1]: row[3:-1] for row in (line.split("|") for line in done.stdout.splitlines()) if len(row) > 4}
+    for damage in (" truncation ", " flipped bit "):
+        assert sum(map(int, rows[damage])) >= 20

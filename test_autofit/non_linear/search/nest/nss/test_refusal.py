@@ -143,8 +143,8 @@ def test_a_new_library_or_device_is_a_warning(problem, interrupted, monkeypatch,
     expected, _ = af.NSS(**SETTINGS)._fit(problem.model, problem.analysis)
     real = fingerprint.fingerprint_of
 
-    def elsewhere(settings, model):
-        found = real(settings, model)
+    def elsewhere(settings, model, devices):
+        found = real(settings, model, devices)
         return {**found, "device": "gpu, H100", "versions": {**found["versions"], "jax": "99.0"}}
 
     monkeypatch.setattr(search_module, "fingerprint_of", elsewhere)

@@ -1,0 +1,26 @@
+"""A user's script in which the processes are not at one: ``python unlike_fit.py OUTPUT_FOLDER WHAT``."""
+
+import sys
+from pathlib import Path
+
+import autofit as af
+import jax.numpy as jnp
+from together import initialize
+
+
+class Analysis(af.Analysis):
+    def __init__(self, datum):
+        super().__init__(use_jax=True)
+        self.datum = datum
+
+    def log_likelihood_function(self, instance):
+        return -0.5 * jnp.sum(((jnp.array([instance.x, instance.y]) - self.datum) / 0.1) ** 2)
+
+
+if __name__ == "__main__":
+    what, other = sys.argv[2], initialize() == 1
+    af.conf.instance.output_path = Path(sys.argv[1])
+    width = 2.0 if other and what == "model" else 1.0
+    model = af.Collection(x=af.UniformPrior(-width, width), y=af.UniformPrior(-1.0, 1.0))
+    search = af.NSS(name="fit", n_live=60 if other and what == "setting" else 50, num_delete=5)
+    search.fit(model=model, analysis=Analysis(0.3 if other and what == "data" else 0.2))

@@ -1,0 +1,144 @@
+"""One run on several processes: the bytes of one process, whatever happens to any of them. The processes are real,
+and talk to each other through the loopback."""
+
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+from support.killing import checkpoint_time
+from support.together import Processes
+
+SCRIPT = "killable_fit.py"
+CHUNK_SIZE, NUM_DELETE = 2, 50
+
+
+def same(found, expected):
+    found, expected = np.load(found), np.load(expected)
+    return all(found[name].tobytes() == expected[name].tobytes() for name in expected.files)
+
+
+def wait_for_a_checkpoint(output, before=0):
+    while checkpoint_time(output) == before:
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The result of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    with Processes(
+        1, SCRIPT, folder / "output", folder / "result.npz", CHUNK_SIZE, NUM_DELETE, folder=folder
+    ) as processes:
+        assert processes.statuses() == [0], processes.told()
+    return folder / "result.npz"
+
+
+@pytest.fixture
+def start(tmp_path):
+    """``start(number, devices=1)``: the fit on so many processes, begun or gone on with."""
+    sessions = []
+
+    def started(number, devices=1):
+        arguments = tmp_path / "output", tmp_path / "result.npz", CHUNK_SIZE, NUM_DELETE
+        folder = tmp_path / f"session-{len(sessions)}"
+        sessions.append(Processes(number, SCRIPT, *arguments, folder=folder, devices=devices))
+        return sessions[-1]
+
+    yield started
+    for session in sessions:
+        session.__exit__()
+
+
+def test_four_processes_return_the_bytes_of_one_and_the_first_alone_speaks(start, alone, tmp_path):
+    processes = start(4)
+    assert processes.statuses(120.0) == [0, 0, 0, 0], processes.told()
+    for process in range(4):
+        assert same(tmp_path / f"result{process or ''}.npz", alone)
+        assert ("NSS" in processes.told(process)) == (process == 0)
+    assert processes.told().count("NSS runs on process 0 (host ") == 1
+    assert "process 3 (host" in processes.told()
+
+    again = start(2)
+    assert again.statuses() == [0, 0], again.told()
+    assert "Fit Already Completed" in again.told()
+    assert np.array_equal(*(np.load(tmp_path / f"result{one}.npz")["log_likelihoods"] for one in ("", "1")))
+
+
+def test_killed_on_two_processes_it_goes_on_on_three_of_two_devices_and_then_on_one(start, alone, tmp_path):
+    output, result = tmp_path / "output", tmp_path / "result.npz"
+    first = start(2)
+    wait_for_a_checkpoint(output)
+    first[0].kill()
+    assert first[1].wait(60.0) != 0
+
+    second, before = start(3, devices=2), checkpoint_time(output)
+    wait_for_a_checkpoint(output, before)
+    second[2].kill()
+    killed = time.monotonic()
+    assert second[0].wait(60.0) == 1
+    assert second[1].wait(60.0) == 1
+    assert time.monotonic() - killed < 60.0
+    assert f"process 2 (host {socket.gethostname()}, process id {second[2].pid}, 2 CPU) died" in second.told()
+    assert "NSS stops after iteration" in second.told()
+    assert "died" in second.told(1)
+
+    last = start(1)
+    assert last.statuses() == [0], last.told()
+    assert "number of devices was 6 and is 1" in last.told()
+    assert same(result, alone)
+
+
+@pytest.mark.parametrize(
+    ("number", "told", "status"),
+    [
+        pytest.param(signal.SIGTERM, [0, 1, 2], 143, id="all of them"),
+        pytest.param(signal.SIGUSR1, [0], 138, id="the first"),
+        pytest.param(signal.SIGUSR1, [2], 138, id="another"),
+    ],
+)
+def test_a_signal_to_any_ends_all_after_a_save(number, told, status, start, alone, tmp_path):
+    processes = start(3)
+    wait_for_a_checkpoint(tmp_path / "output")
+    for process in told:
+        processes[process].send_signal(number)
+    assert processes.statuses() == [status] * 3, processes.told()
+    assert "NSS stops after iteration" in processes.told()
+
+    again = start(2)
+    assert again.statuses() == [0, 0], again.told()
+    assert "Resuming NSS" in again.told()
+    assert same(tmp_path / "result.npz", alone)
+
+
+def test_a_process_that_stands_still_is_named_and_waited_for(start, alone, tmp_path):
+    processes = start(2)
+    wait_for_a_checkpoint(tmp_path / "output")
+    processes[1].send_signal(signal.SIGSTOP)
+    while "gave no sign of life" not in processes.told():
+        assert processes[0].poll() is None
+        time.sleep(0.1)
+    processes[1].send_signal(signal.SIGCONT)
+    assert processes.statuses() == [0, 0], processes.told()
+    assert f"process id {processes[1].pid}, 1 CPU) gave no sign of life" in processes.told()
+    assert same(tmp_path / "result.npz", alone)
+
+
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [
+        pytest.param("data", ["The log likelihood of a point is -", "for process 0 and -", "other data"], id="data"),
+        pytest.param("setting", ["n_live was 50 and is 60"], id="settings"),
+        pytest.param(
+            "model", ["x: UniformPrior(lower_limit = -1.0", "x: UniformPrior(lower_limit = -2.0"], id="model"
+        ),
+    ],
+)
+def test_a_process_with_another_fit_is_refused(what, named, tmp_path):
+    with Processes(2, "unlike_fit.py", tmp_path / "output", what, folder=tmp_path) as processes:
+        assert processes.statuses() == [1, 1]
+        for process in (0, 1):
+            for text in [*named, "process 1 (host"]:
+                assert text in processes.told(process)
+    assert not list((tmp_path / "output").rglob("nss_checkpoint.pkl"))
