@@ -27,37 +27,54 @@ af.conf.instance["output"]["latent_after_fit"] = False
 af.conf.instance["visualize"]["plots_search"]["nest"]["corner_anesthetic"] = False
 data = np.loadtxt("data/truth.txt")
 model = af.Collection(x=af.UniformPrior(-1.0, 1.0), y=af.UniformPrior(-1.0, 1.0))
-search = af.NSS(name="fit", n_live=500, num_delete=2, num_mcmc_steps=8, checkpoint_interval=200)
+search = af.NSS(name="fit", n_live=500, num_delete=10, num_mcmc_steps=8, checkpoint_interval=40, chunk_size=5)
 samples = search.fit(model=model, analysis=Analysis(use_jax=True)).samples
 np.save("output/positions.npy", samples.parameter_lists)
 """
-# The step takes the place of srun, so that its process is the one that the fit runs in.
-SRUN = """#!/bin/sh
-echo $$ > step
-exec "$@"
+# A step of SLURM: so many tasks, each with what SLURM tells it; signals go to the tasks, whose numbers are in "step".
+SRUN = """#!{python}
+import os, subprocess, sys
+tasks = int(os.environ.get("SLURM_NTASKS", "1"))
+command = [each for each in sys.argv[1:] if not each.startswith("--")]
+place = {{**os.environ, "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": str(tasks)}}
+logs = [None, *(open(f"task-{{task}}.log", "a") for task in range(1, tasks))]
+started = [
+    subprocess.Popen(
+        command, env={{**place, "SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)}}, stdout=log, stderr=log
+    )
+    for task, log in enumerate(logs)
+]
+with open("step.new", "w") as step:
+    step.write(" ".join(str(process.pid) for process in started))
+os.rename("step.new", "step")
+statuses = [process.wait() for process in started]
+sys.exit(max(128 - status if status < 0 else status for status in statuses))
 """
 SCONTROL = """#!/bin/sh
 echo "$@" >> requeued
 """
 
 
-def block(language: str) -> str:
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    return text
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
-def submission(folder: Path) -> Path:
+def submission(folder: Path, begins_with: str = "") -> Path:
     """A user's folder: script and data."""
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "truth.txt").write_text("0.1 -0.2")
-    (folder / "fit.py").write_text(FIT)
+    (folder / "fit.py").write_text(begins_with + FIT)
     return folder
+
+
+def tasks_of(folder: Path) -> list[int]:
+    return [int(number) for number in (folder / "step").read_text().split()]
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> dict[str, str]:
     commands = tmp_path_factory.mktemp("bin")
-    for name, content in (("srun", SRUN), ("scontrol", SCONTROL)):
+    for name, content in (("srun", SRUN.format(python=sys.executable)), ("scontrol", SCONTROL)):
         (commands / name).write_text(content)
         (commands / name).chmod(0o755)
     path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -105,11 +122,11 @@ class Job:
 )
 def test_a_slurm_job_goes_on_where_it_was_told_to_stop(signals, status, requeued, environment, expected, tmp_path):
     folder = submission(tmp_path / "job")
-    (folder / "job.sh").write_text(block("sh"))
+    (folder / "job.sh").write_text(blocks("sh")[0])
 
     job = Job(["bash", "job.sh"], folder, environment).wait_for_a_checkpoint()
     for name in signals:
-        os.kill(int((folder / "step").read_text()), signal.Signals[name])
+        os.kill(tasks_of(folder)[0], signal.Signals[name])
     assert job.ends_with(status)
     told = folder / "requeued"
     assert (told.read_text() if told.exists() else None) == requeued
@@ -122,8 +139,27 @@ def test_a_slurm_job_goes_on_where_it_was_told_to_stop(signals, status, requeued
     assert np.array_equal(np.load(folder / "output" / "positions.npy"), expected)
 
 
+def test_a_slurm_job_of_two_tasks_is_one_run(environment, expected, tmp_path):
+    folder = submission(tmp_path / "job", begins_with=blocks("python")[0])
+    (folder / "job.sh").write_text(blocks("sh")[1])
+    environment = {**environment, "SLURM_NTASKS": "2", "SLURM_JOB_ID": str(os.getpid())}
+
+    job = Job(["bash", "job.sh"], folder, environment).wait_for_a_checkpoint()
+    for task in tasks_of(folder):
+        os.kill(task, signal.SIGUSR1)
+    assert job.ends_with(138)
+    assert (folder / "requeued").read_text() == f"requeue {os.getpid()}\n"
+
+    again = Job(["bash", "job.sh"], folder, environment)
+    assert again.ends_with(0)
+    assert "Resuming NSS" in again.log
+    assert "NSS runs on process 0" in again.log
+    assert "NSS" not in (folder / "task-1.log").read_text()
+    assert np.array_equal(np.load(folder / "output" / "positions.npy"), expected)
+
+
 def test_an_htcondor_job_that_is_evicted_goes_on_at_another_place(environment, expected, tmp_path):
-    wanted = dict(line.split("=", 1) for line in block("text").splitlines() if "=" in line)
+    wanted = dict(line.split("=", 1) for line in blocks("text")[0].splitlines() if "=" in line)
     wanted = {name.strip(): value.strip() for name, value in wanted.items()}
     assert wanted["when_to_transfer_output"] == "ON_EXIT_OR_EVICT"
     command = [wanted["executable"], *wanted["arguments"].split()]

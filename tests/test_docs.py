@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import autofit as af
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -28,6 +29,7 @@ def test_python_runs(page, tmp_path, monkeypatch):
     """Block after block of a page, in one namespace, which knows a small ``model`` and its ``analysis``."""
     monkeypatch.setitem(af.conf.instance["visualize"]["plots_search"]["nest"], "corner_anesthetic", False)
     monkeypatch.setattr(af.conf.instance, "output_path", tmp_path)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda: None)  # which test_clusters.py calls for real
     model = af.Collection(x=af.UniformPrior(-1.0, 1.0), y=af.UniformPrior(-1.0, 1.0))
     names = {"af": af, "model": model, "analysis": Analysis(use_jax=True)}
     for block in blocks(page, "python"):

@@ -2,8 +2,8 @@
 
     python docs/benchmarks/nss/devices.py [--problem sersic] [--repeats 3] [--runs FOLDER]
 
-Prints the evaluations per second on one and on two devices of a process, which are the cores of this machine, and on
-one device each of two processes: so many iterations of a run, in processes that alternate; and what a gather of the
+Prints the evaluations per second on one and on two devices of a process that has all cores, and of one and of two
+processes that have a core each: so many iterations of a run, in processes that alternate; and what a gather of the
 chains' last points costs beside them.
 
 With a folder of recorded_runs.py, also what can be expected of more: the lengths of its chains, in likelihood
@@ -13,14 +13,27 @@ the share of the lanes' evaluations that were needed.
 
 import argparse
 import json
+import os
 import statistics
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from processes import join_the_others, together
 
 ITERATIONS = 8
+
+
+class Case(NamedTuple):
+    """How many processes, of how many devices, and whether each has one core alone or all of them."""
+
+    processes: int
+    devices: int
+    a_core_each: bool
+
+
+CASES = (Case(1, 1, False), Case(1, 2, False), Case(1, 1, True), Case(2, 1, True))
 
 
 def evaluations_per_second(name: str) -> dict[str, float]:
@@ -103,24 +116,20 @@ def main() -> None:
     if given.one:
         return print(json.dumps(evaluations_per_second(given.problem)))
 
-    found = {(1, 1): [], (1, 2): [], (2, 1): []}
+    found = {case: [] for case in CASES}
     for _ in range(given.repeats):
-        for (processes, devices), so_far in found.items():
-            first, *others = together(
-                processes, __file__, "--one", "--problem", given.problem, JAX_NUM_CPU_DEVICES=str(devices)
-            )
+        for case, so_far in found.items():
+            environment = {"JAX_NUM_CPU_DEVICES": str(case.devices), **({"CORE": "0"} if case.a_core_each else {})}
+            first, *others = together(case.processes, __file__, "--one", "--problem", given.problem, **environment)
             so_far.append(json.loads(first.communicate()[0].splitlines()[-1]))
             for other in others:
                 other.wait()
-    print("| processes | devices of each | lanes on each | evaluations per second | of one device's | a gather |")
+    print("| processes | cores of each | devices of each | lanes on each | evaluations per second | a gather |")
     print("|---:" * 6 + "|")
-    rates = {case: statistics.median(one["rate"] for one in all_) for case, all_ in found.items()}
     for case, all_ in found.items():
-        gather = statistics.median(one["gather"] for one in all_)
-        print(
-            f"| {case[0]} | {case[1]} | {all_[0]['lanes']} | {rates[case]:,.0f} | {rates[case] / rates[1, 1]:.2f} "
-            f"| {1e6 * gather:.0f} us |"
-        )
+        rate, gather = (statistics.median(one[name] for one in all_) for name in ("rate", "gather"))
+        cores, lanes = 1 if case.a_core_each else os.cpu_count(), all_[0]["lanes"]
+        print(f"| {case.processes} | {cores} | {case.devices} | {lanes} | {rate:,.0f} | {1e6 * gather:.0f} us |")
     if given.runs:
         import recorded_runs
 

@@ -3,9 +3,9 @@
     python docs/benchmarks/nss/process_campaign.py [--seed 0] [--kills 40] [--signals 20]
 
 A fit is begun, and gone on with, on two to four processes, each time as many as chance says. After a kill all others
-must end within a minute; after a signal all must, with its status. Up to five of these, then the fit is let through: every
-process must return the bytes of a fit of one process that was left alone. Prints a table, and ends with status 1 if
-anything else happened.
+must end within a minute; after a signal all must, with its status. Up to five of these, then the fit is let through:
+every process must return the bytes of a fit of one process that was left alone. Prints a table, and ends with status
+1 if anything else happened.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def same(found: Path, expected: Path) -> bool:
 
 
 class Campaign:
-    """The fits of a campaign, in folders below ``base``; ``longest`` is how long processes took to end, in seconds."""
+    """The fits of a campaign, in folders of ``base``; ``longest`` is the most seconds processes took to end."""
 
     def __init__(self, base: Path, rng: random.Random) -> None:
         self.base, self.rng, self.longest = base, rng, 0.0
@@ -70,8 +70,8 @@ class Campaign:
 
     def disturb(self, folder: Path, victims: str, number: int) -> bool | None:
         """
-        Send a signal to ``victims`` some time after a new checkpoint; whether all then ended as they should, ``None`` if
-        the fit was over before.
+        Send a signal to ``victims`` some time after a new checkpoint; whether all then ended as they should, ``None``
+        if the fit was over before.
         """
         count, before = self.rng.randint(2, 4), checkpoint_time(folder)
         processes = together(count, __file__, "--session", folder, log=folder / f"{time.time_ns()}.log")

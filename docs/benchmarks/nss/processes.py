@@ -63,6 +63,8 @@ def together(count: int, script: str, *arguments: Any, log: Path | None = None, 
 
 def join_the_others() -> int:
     """The number of this process, one of those that ``together`` started; to be called before anything computes."""
+    if "CORE" in os.environ:  # as schedulers bind processes to cores, which JAX's threads then share
+        os.sched_setaffinity(0, {int(os.environ["CORE"]) + int(os.environ["PROCESS"])})
     import autofit  # noqa: F401 (switches float64 on, before JAX is imported)
     import jax
 

@@ -422,7 +422,7 @@ class NSS(NonLinearSearch):
         try:
             self._lock.take(self.checkpoint_file.with_suffix(".lock"))
         except FolderInUseError as error:
-            raise exc.SearchException(str(error)) from error
+            raise exc.SearchException(f"{error}{checks.hint_at_processes(jax.process_count())}") from error
 
     def _fingerprint_of(self, model: AbstractPriorModel, devices: list[Any]) -> dict[str, Any]:
         settings = {

@@ -120,11 +120,16 @@ def test_a_second_process_is_refused_and_touches_nothing(tmp_path, problem):
     before = {path: path.stat().st_mtime_ns for path in child.folder.rglob("*")}
     with open(tmp_path / "second.log", "w") as log:
         code = subprocess.run(
-            [sys.executable, SCRIPT, child.folder], stdout=log, stderr=subprocess.STDOUT, check=False
+            [sys.executable, SCRIPT, child.folder],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "SLURM_NTASKS": "2"},
+            check=False,
         ).returncode
     assert code == 1
     message = (tmp_path / "second.log").read_text()
     assert f"is in use by host {socket.gethostname()}, process {child.process.pid}" in message
+    assert "started this script 2 times to be one run, let it begin with" in message
     assert "Traceback" in message.split("SearchException")[0]
     assert {path: path.stat().st_mtime_ns for path in child.folder.rglob("*")} == before
 
