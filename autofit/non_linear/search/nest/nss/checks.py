@@ -101,8 +101,8 @@ def hint_at_processes(processes: int) -> str:
     if tasks <= processes:
         return ""
     return (
-        f" If the scheduler started this script {tasks} times to be one run, let it begin with import autofit, import "
-        "jax and jax.distributed.initialize()."
+        f" If the scheduler started this script {tasks} times to be one run, let it begin with import autofit, "
+        "import jax and jax.distributed.initialize()."
     )
 
 
