@@ -4,8 +4,8 @@
 
 Runs each problem of recorded_runs.py, as af.NSS fits it by default, with a tenth to nine tenths of its live points
 replaced in each iteration. Prints over the seeds the mean and standard error of the log evidence minus the truth, or
-minus the mean of the first share where the truth is not known; the standard deviation over the seeds and the error that
-the runs state; evaluations; and iterations, each of which waits for all of its chains.
+minus the mean of the first share where the truth is not known; the standard deviation over the seeds and the error
+that the runs state; evaluations; and iterations, each of which waits for all of its chains.
 """
 
 import argparse

@@ -84,7 +84,7 @@ class First(Alone):
         self._others = range(1, jax.process_count())
         self._names = {}
         self._device = None
-        self._told = 0
+        self._told = self._forgotten = 0
         self._lost = False
 
     def __reduce__(self) -> tuple:
@@ -193,10 +193,14 @@ class First(Alone):
 
     def tell(self, *message: Any) -> None:
         """Send the others a message, which they take in their turn."""
-        if self._told:
-            self._store.delete(f"message/{self._told - 1}")  # all have read it, or the one before would not be over
         self._store.put(f"message/{self._told}", message)
         self._told += 1
+
+    def forget_what_all_have_read(self) -> None:
+        """To be called when all have done what the last message says."""
+        for number in range(self._forgotten, self._told):
+            self._store.delete(f"message/{number}")
+        self._forgotten = self._told
 
     def wait_for_all(self, key: str) -> None:
         """Wait until all others have put ``key``."""
@@ -286,9 +290,11 @@ class _Led:
         arguments = jax.device_get(arguments)
         self._first.tell("call", self._name, arguments)
         try:
-            return jax.device_get(compiled(*arguments))
+            found = jax.device_get(compiled(*arguments))
         except Exception as error:
             raise self._first.explained(error) from error
+        self._first.forget_what_all_have_read()
+        return found
 
 
 def _rows(particles: Any, index: np.ndarray) -> Any:

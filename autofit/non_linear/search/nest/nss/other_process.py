@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -101,7 +102,7 @@ class Other:
         while True:
             try:
                 return self._store.wait_for(f"message/{number}")
-            except TimeoutError:
+            except (TimeoutError, ConnectionError):
                 if self._end is not None:
                     return None
 
@@ -141,17 +142,21 @@ class Other:
         raise exc.SearchException(f"Process {self._process} stops: {detail}")
 
     def _tell(self, what: str, detail: Any) -> None:
-        self._store.put(f"asked/{self._process}", (what, detail))
+        """Tell the first process, if it is there."""
+        with suppress(ConnectionError):
+            self._store.put(f"asked/{self._process}", (what, detail))
 
     def _live(self) -> None:
         """Show that this process is alive, until the first one ends."""
         for beat in itertools.count():
-            self._store.put(f"alive/{self._process}", beat)
             try:
+                self._store.put(f"alive/{self._process}", beat)
                 self._end = self._store.wait_for("end")
+                self._store.put(f"knows/{self._process}", True)
             except TimeoutError:
                 continue
-            self._store.put(f"knows/{self._process}", True)
+            except ConnectionError:
+                self._end = End("error", "process 0 died. The same command goes on from its last checkpoint", True)
             self._device.wake.set()
             return
 

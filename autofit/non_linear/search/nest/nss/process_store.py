@@ -7,6 +7,8 @@ import os
 import pickle
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +22,11 @@ _fits = itertools.count()
 
 
 class Store:
-    """What the processes tell each other about one fit. Every process counts its fits, so the counts agree."""
+    """
+    What the processes tell each other about one fit. Every process counts its fits, so the counts agree.
+
+    Every method raises ``ConnectionError`` where the first process, which keeps the store, is gone.
+    """
 
     def __init__(self) -> None:
         self._client: Any = distributed.global_state.client
@@ -28,28 +34,38 @@ class Store:
         self._prefix = f"nss/{self._fit}/"
 
     def put(self, key: str, value: Any) -> None:
-        self._client.key_value_set_bytes(self._prefix + key, pickle.dumps(value), allow_overwrite=True)
+        with _connected():
+            self._client.key_value_set_bytes(self._prefix + key, pickle.dumps(value), allow_overwrite=True)
 
     def wait_for(self, key: str, seconds: float = POLL_SECONDS) -> Any:
         """The value, once it is there; ``TimeoutError`` if it is not by then."""
-        try:
+        with _connected():
             return pickle.loads(self._client.blocking_key_value_get_bytes(self._prefix + key, int(1e3 * seconds)))
-        except jax.errors.JaxRuntimeError as error:
-            if "DEADLINE_EXCEEDED" not in str(error):
-                raise
-            raise TimeoutError(key) from error
 
     def all_below(self, key: str) -> dict[str, Any]:
         """All values with keys ``key/...``, by what stands there instead of the dots."""
-        found = self._client.key_value_dir_get_bytes(f"{self._prefix}{key}/")
+        with _connected():
+            found = self._client.key_value_dir_get_bytes(f"{self._prefix}{key}/")
         return {name.rsplit("/", 1)[-1]: pickle.loads(value) for name, value in found}
 
     def delete(self, key: str) -> None:
-        self._client.key_value_delete(self._prefix + key)
+        with _connected():
+            self._client.key_value_delete(self._prefix + key)
 
     def delete_those_of_the_fit_before(self) -> None:
         """To be called when all have begun this one, and need nothing of the one before."""
-        self._client.key_value_delete(f"nss/{self._fit - 1}/")
+        with _connected():
+            self._client.key_value_delete(f"nss/{self._fit - 1}/")
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    """Turns what JAX says of its store into Python's errors."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        kind = TimeoutError if "DEADLINE_EXCEEDED" in str(error) else ConnectionError
+        raise kind(str(error)) from error
 
 
 class End(NamedTuple):
