@@ -29,6 +29,8 @@ WORRYING_EXCESS = 1.0
 SUSPICIOUS_P_VALUE = 0.01
 # More slices than this that do not move their chain make its points copies of others.
 MANY_UNMOVED = 0.01
+# From this share of the live points replaced at once on, log evidences scatter more than simulated volumes say.
+LARGE_SHARE = 0.5
 
 
 class Evolution(NamedTuple):
@@ -218,8 +220,8 @@ def least_steps(n_dim: int) -> int:
     return max(10, n_dim)
 
 
-def doubts_about_settings(n_dim: int, n_live: int, num_mcmc_steps: int | None) -> list[str]:
-    """What is likely to go wrong with these settings, each with the remedy; ``None`` for as many as it takes."""
+def doubts_about_settings(n_dim: int, n_live: int, num_delete: int, num_mcmc_steps: int | None) -> list[str]:
+    """What is likely to go wrong with these settings, each with the remedy; ``None`` for as many steps as it takes."""
     doubts, recommended = [], recommended_steps(n_dim)
     if num_mcmc_steps is not None and num_mcmc_steps < recommended:
         doubts.append(
@@ -230,6 +232,11 @@ def doubts_about_settings(n_dim: int, n_live: int, num_mcmc_steps: int | None) -
         doubts.append(
             f"n_live={n_live} is few for {n_dim} parameters: the directions of the slices come from the covariance "
             f"of the live points, which so few cannot tell, and a mode may be missed. Use n_live={25 * n_dim}."
+        )
+    if num_delete >= LARGE_SHARE * n_live:
+        doubts.append(
+            f"num_delete={num_delete} replaces half of the n_live={n_live} points or more at once: log evidences "
+            f"scatter more than their errors say. Use n_live={4 * num_delete}."
         )
     return doubts
 

@@ -486,7 +486,8 @@ class NSS(NonLinearSearch):
             self.num_mcmc_steps,
             self.moves,
         )
-        for doubt in diagnostics.doubts_about_settings(model.prior_count, self.n_live, self.num_mcmc_steps):
+        settings = self.n_live, self.num_delete, self.num_mcmc_steps
+        for doubt in diagnostics.doubts_about_settings(model.prior_count, *settings):
             self.logger.warning(doubt)
         state = evaluate(positions)
         self._look_at_the_first(np.asarray(state.particles.loglikelihood))

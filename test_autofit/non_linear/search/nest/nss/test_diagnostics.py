@@ -196,11 +196,14 @@ def test_the_end_is_unknown_where_nothing_falls_or_little_is_known():
 def test_settings_that_are_too_small_are_named_with_what_to_use(caplog):
     problem = gaussian_in_a_box(4)
     with caplog.at_level(logging.WARNING):
-        af.NSS(n_live=30, num_delete=10, num_mcmc_steps=3)._fit(problem.model, problem.analysis)
+        af.NSS(n_live=30, num_delete=15, num_mcmc_steps=3)._fit(problem.model, problem.analysis)
     assert "num_mcmc_steps=3 is few for 4 parameters" in caplog.text
     assert "Use num_mcmc_steps=8." in caplog.text
     assert "n_live=30 is few for 4 parameters" in caplog.text
     assert "Use n_live=100." in caplog.text
+    assert "num_delete=15 replaces half of the n_live=30 points or more at once" in caplog.text
+    assert "Use n_live=60." in caplog.text
+    assert diagnostics.doubts_about_settings(4, n_live=100, num_delete=49, num_mcmc_steps=8) == []
 
 
 def test_good_settings_and_a_good_run_are_not_warned_of(caplog):
