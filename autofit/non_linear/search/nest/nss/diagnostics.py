@@ -221,7 +221,7 @@ def least_steps(n_dim: int) -> int:
 
 
 def doubts_about_settings(n_dim: int, n_live: int, num_delete: int, num_mcmc_steps: int | None) -> list[str]:
-    """What is likely to go wrong with these settings, each with the remedy; ``None`` for as many steps as it takes."""
+    """What is likely to go wrong with these settings, each with the remedy; ``None`` for as many steps as need be."""
     doubts, recommended = [], recommended_steps(n_dim)
     if num_mcmc_steps is not None and num_mcmc_steps < recommended:
         doubts.append(
