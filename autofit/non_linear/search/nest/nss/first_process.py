@@ -85,7 +85,8 @@ class First(Alone):
         self._names = {}
         self._device = None
         self._told = self._forgotten = 0
-        self._lost = False
+        # Whether a function was left that others may still wait in, for whom JAX would wait at the end.
+        self._broken = False
 
     def __reduce__(self) -> tuple:
         return Alone, ()  # a pickled copy leads nobody
@@ -124,12 +125,12 @@ class First(Alone):
             how, detail = "interrupt", None
         else:
             how, detail = "error", f"process 0 ended with {exception_type.__name__}: {error}"
-        at_once = self._lost or (self._device is not None and self._device.busy_thread is not None)
+        at_once = self._broken or (self._device is not None and self._device.busy_thread is not None)
         self._store.put("end", End(how, detail, at_once))
         self.result = None
         if exception_type is not None:
             self._wait_until_all_know()
-        if self._lost:
+        if self._broken:
             atexit.register(exit_now, 1)
 
     @contextmanager
@@ -145,7 +146,7 @@ class First(Alone):
                         self._logger.info("%s got %s.", self._names[int(process)], signal.Signals(detail).name)
                         interruptions.hand_over(detail)
                     else:
-                        device.give_up(self._loss(f"{self._names[int(process)]} failed: {detail}"))
+                        device.give_up(self.loss(f"{self._names[int(process)]} failed: {detail}"))
 
         device.who_is_late, self._device = self._who_is_late, device
         thread = threading.Thread(target=listen, daemon=True)
@@ -207,12 +208,9 @@ class First(Alone):
         for process in self._others:
             self._wait_patiently(f"{key}/{process}", process)
 
-    def explained(self, error: Exception) -> Exception:
-        """The error of a function that all were to compute together: which process is gone, if one is."""
-        return self._loss("") if self._silent() else error
-
-    def _loss(self, failure: str) -> LostProcessError:
-        self._lost = True
+    def loss(self, failure: str) -> LostProcessError:
+        """Why a function that all were to compute together was not: which process is gone, else this ``failure``."""
+        self._broken = True
         silent = self._silent()
         what = f"{' and '.join(silent)} died or cannot be reached" if silent else failure
         return LostProcessError(f"{what}, so the iteration in flight cannot be finished.")
@@ -250,7 +248,7 @@ class First(Alone):
     def _wait_until_all_know(self) -> None:
         """So that they leave by themselves, before this process is gone and JAX aborts them for it."""
         started = time.monotonic()
-        while len(self._store.all_below("knows")) < len(self._others) and not self._lost:
+        while len(self._store.all_below("knows")) < len(self._others):
             if time.monotonic() - started > PATIENCE_SECONDS:
                 return
             time.sleep(0.1)
@@ -292,7 +290,7 @@ class _Led:
         try:
             found = jax.device_get(compiled(*arguments))
         except Exception as error:
-            raise self._first.explained(error) from error
+            raise self._first.loss(f"process 0 failed: {error}") from error
         self._first.forget_what_all_have_read()
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -645,8 +646,12 @@ class NSS(NonLinearSearch):
 
 
 def _told_of(result: Any) -> tuple:
-    """What the other processes make their result of."""
-    return result.samples_summary, result.samples, result.search_internal
+    """What the other processes make their result of; the model, which need not be such as can be sent, they have."""
+    summary, samples = (copy(told) for told in (result.samples_summary, result.samples))
+    for told in (summary, samples):
+        if told is not None:
+            told.model = None
+    return summary, samples, result.search_internal
 
 
 def _or_never(interval: float | None) -> int | None:

@@ -142,3 +142,11 @@ def test_a_process_with_another_fit_is_refused(what, named, tmp_path):
             for text in [*named, "process 1 (host"]:
                 assert text in processes.told(process)
     assert not list((tmp_path / "output").rglob("nss_checkpoint.pkl"))
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_where_one_fails_all_end_and_say_why(failing, tmp_path):
+    with Processes(2, "unlike_fit.py", tmp_path / "output", f"{failing} fails", folder=tmp_path) as processes:
+        assert processes.statuses() == [1, 1]
+        assert f"process {failing}" in processes.told(1 - failing)
+        assert "the table of this host cannot be read" in processes.told(1 - failing)
