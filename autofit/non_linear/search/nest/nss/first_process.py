@@ -39,20 +39,20 @@ def is_first() -> bool:
 class Alone:
     """The first process where there is no other. A context manager, as ``First`` is."""
 
-    #: What the others get as the result.
-    result: Any = None
-
     def __enter__(self) -> "Alone":
         return self
 
     def __exit__(
         self, exception_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.result = None
+        pass
 
     @property
     def devices(self) -> list[Any]:
         return default_devices()
+
+    def share(self, result: Callable[[], Any]) -> None:
+        pass
 
     @contextmanager
     def listening(self, device: DeviceThread, interruptions: Interruptions) -> Iterator[None]:
@@ -83,7 +83,7 @@ class First(Alone):
         self._store = Store()
         self._others = range(1, jax.process_count())
         self._names = {}
-        self._device = None
+        self._device = self._result = None
         self._told = self._forgotten = 0
         # Whether a function was left that others may still wait in, for whom JAX would wait at the end.
         self._broken = False
@@ -118,7 +118,7 @@ class First(Alone):
         self, exception_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if exception_type is None:
-            how, detail = "result", self.result
+            how, detail = "result", self._result
         elif isinstance(error, SystemExit):
             how, detail = "exit", error.code
         elif isinstance(error, KeyboardInterrupt):
@@ -127,11 +127,15 @@ class First(Alone):
             how, detail = "error", f"process 0 ended with {exception_type.__name__}: {error}"
         at_once = self._broken or (self._device is not None and self._device.busy_thread is not None)
         self._store.put("end", End(how, detail, at_once))
-        self.result = None
+        self._result = None
         if exception_type is not None:
             self._wait_until_all_know()
         if self._broken:
             atexit.register(exit_now, 1)
+
+    def share(self, result: Callable[[], Any]) -> None:
+        """Let the others return this result."""
+        self._result = result()
 
     @contextmanager
     def listening(self, device: DeviceThread, interruptions: Interruptions) -> Iterator[None]:

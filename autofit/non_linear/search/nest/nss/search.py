@@ -270,7 +270,7 @@ class NSS(NonLinearSearch):
             result = super().fit(model=model, analysis=analysis, info=info)
             if isinstance(self.paths, DatabasePaths):  # whose checkpoint the host does not know of
                 self.resume_state.discard(self.paths)
-            first.result = _told_of(result)
+            first.share(lambda: _told_of(result))
             return result
 
     def pre_fit_output(self, analysis: Analysis, model: AbstractPriorModel, info: dict | None = None) -> None:
