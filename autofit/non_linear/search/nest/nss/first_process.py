@@ -231,8 +231,8 @@ class First(Alone):
         silent, at = self._silent(), self._store.all_below("at")
         behind = [name for process, name in self._names.items() if at.get(str(process)) != self._told - 1]
         late = [name for name in behind if name not in silent]
-        return " ".join(
-            f"{' and '.join(names)} {what}."
+        return "".join(
+            f"{' and '.join(names)} {what}. "
             for names, what in ((silent, "gave no sign of life for some seconds"), (late, "did not even begin"))
             if names
         )
