@@ -36,6 +36,13 @@ SAME_SECONDS = 10.0
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 
 
+def handlers_to_replace() -> dict[int, Any]:
+    """The handlers of ``SIGNALS``, but for those that have to stay."""
+    # None was not installed from Python and could not be put back; what is ignored stays ignored.
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    return {number: handler for number, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
+
+
 class Interruptions:
     """
     Answers signals while a run goes on, as the table above says.
@@ -61,9 +68,7 @@ class Interruptions:
 
     def __enter__(self) -> "Interruptions":
         if threading.current_thread() is threading.main_thread():
-            # None was not installed from Python and could not be put back; what is ignored stays ignored.
-            handlers = {number: signal.getsignal(number) for number in SIGNALS}
-            self._handlers = {n: handler for n, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
+            self._handlers = handlers_to_replace()
             self._listen()
         return self
 

@@ -18,7 +18,7 @@ import jax
 from autofit import exc
 
 from .device import DeviceThread
-from .interrupt import SIGNALS
+from .interrupt import handlers_to_replace
 from .kernel import NestedSliceSampler
 from .process_store import PATIENCE_SECONDS, End, Store, exit_now, name_of_this_process
 
@@ -44,8 +44,7 @@ class Other:
 
     def __enter__(self) -> "Other":
         if threading.current_thread() is threading.main_thread():
-            handlers = {number: signal.getsignal(number) for number in SIGNALS}
-            self._handlers = {n: handler for n, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
+            self._handlers = handlers_to_replace()
             self._listen_to_signals()
         threading.Thread(target=self._live, daemon=True).start()
         return self
