@@ -132,6 +132,22 @@ def check_importance(num_importance_draws: Any, n_eff: Any) -> None:
             )
 
 
+def check_start_from(value: Any, num_importance_draws: Any) -> tuple[Any, ...]:
+    """The fits whose results or samples were given, as a tuple."""
+    known = () if value is None else tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if known and num_importance_draws == 0:
+        raise ValueError(
+            "num_importance_draws=0 is not possible with start_from: the draws are what it is for. Leave one out."
+        )
+    for fit in known:
+        if not hasattr(getattr(fit, "samples", fit), "parameter_lists") and getattr(fit, "samples", fit) is not None:
+            raise ValueError(
+                f"start_from={fit!r} is not possible: give the result that a fit of the same parameters returned, or "
+                "its samples, or a list of them."
+            )
+    return known
+
+
 def check_num_delete(num_delete: int, n_live: int) -> None:
     if num_delete >= n_live:
         raise ValueError(

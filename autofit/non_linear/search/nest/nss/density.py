@@ -1,6 +1,7 @@
 """A normalised density fitted to weighted points: a mixture of Student's t. Knows arrays, not models or evidences."""
 
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -54,12 +55,30 @@ class Mixture(NamedTuple):
             part -= 0.5 * (degrees + n_dim) * np.log1p(squared / degrees)
         return constant + logsumexp(parts, axis=0)
 
+    @property
+    def mean_and_deviation(self) -> tuple[np.ndarray, np.ndarray]:
+        """``(n_dim,)`` float each: the mean and the standard deviation of each coordinate."""
+        mean = self.weights @ self.means
+        scale = np.einsum("kij,kij->ki", self.factors, self.factors) * DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2.0)
+        return mean, np.sqrt(self.weights @ (scale + (self.means - mean) ** 2))
+
     def draw(self, number: int, rng: np.random.Generator) -> np.ndarray:
         """``(number, n_dim)`` float: independent draws."""
         chosen = rng.choice(len(self.weights), number, p=self.weights)
         scale = np.sqrt(DEGREES_OF_FREEDOM / rng.chisquare(DEGREES_OF_FREEDOM, number))
         normal = rng.standard_normal((number, self.means.shape[1]))
         return self.means[chosen] + scale[:, None] * np.einsum("nij,nj->ni", self.factors[chosen], normal)
+
+
+def joined(mixtures: Sequence[Mixture]) -> Mixture:
+    """One mixture of several, with equal shares."""
+    if len(mixtures) == 1:
+        return mixtures[0]
+    weights = np.concatenate([mixture.weights for mixture in mixtures]) / len(mixtures)
+    means, factors = (
+        np.concatenate([getattr(mixture, name) for mixture in mixtures]) for name in Mixture._fields[1:]
+    )
+    return Mixture(weights, means, factors)
 
 
 def effective_number(weights: np.ndarray) -> float:

@@ -29,6 +29,8 @@ WORRYING_EXCESS = 1.0
 SUSPICIOUS_P_VALUE = 0.01
 # More slices than this that do not move their chain make its points copies of others.
 MANY_UNMOVED = 0.01
+# Of the posterior, a start may well not know so much.
+MUCH_UNKNOWN = 0.05
 # From this share of the live points replaced at once on, log evidences scatter more than simulated volumes say.
 LARGE_SHARE = 0.5
 
@@ -269,5 +271,21 @@ def doubts_about_run(found: dict, n_dim: int, num_mcmc_steps: int) -> list[str]:
             f"New points do not join the live points evenly (insertion ranks: p = "
             f"{found['insertion_rank_p_value']:.1g}), so the prior volume may not shrink as assumed. Fit again with "
             f"num_mcmc_steps={more_steps} or another seed, and look for plateaus of the likelihood."
+        )
+    return doubts
+
+
+def doubts_about_start(found: dict) -> list[str]:
+    """Where ``samples_info`` tells that what was known before the run was wrong, or of no use."""
+    shares = found.get("start_unknown", [])
+    doubts = [
+        f"start_from[{index}] does not know {share:.0%} of the posterior, of which the run found more than it."
+        for index, share in enumerate(shares)
+        if share > MUCH_UNKNOWN
+    ]
+    if shares and found["importance_unusable"]:
+        doubts.append(
+            "The few live points of a run that starts from what is known do not tell the evidence or the posterior "
+            "well by themselves, and there is no second opinion. Fit again without start_from."
         )
     return doubts

@@ -6,13 +6,14 @@ importance sampling: Cappé et al. 2004, J. Comput. Graph. Stat. 13, 907). An es
 alone: it was fitted to none of them, so the mean of their weights is the evidence without bias.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import genpareto
 
-from .density import Mixture, effective_number, fitted_mixture, numbers_of_a_component
+from .density import Mixture, effective_number, fitted_mixture, joined, numbers_of_a_component
 
 # Among how many densities the draws for the evidence are divided, and how many of those serve later fits alone.
 ROUNDS, ADAPTING_ROUNDS = 8, 4
@@ -30,6 +31,10 @@ MIN_EFFECTIVE = 100.0
 MAX_DIFFERENCE = 4.0
 # What an evidence by bridge sampling owes to the run's own posterior may be off by as much, in nats.
 BRIDGE_TOLERANCE = 0.3
+# A density knows a point of the posterior if it is at least this share of the posterior's density there.
+KNOWN_SHARE = 0.01
+# So many draws are made at least where something was known before the run, which then made few evaluations itself.
+LEAST_WITH_START = 2_000
 
 
 class RunPoints(NamedTuple):
@@ -139,10 +144,19 @@ class ImportanceSampler:
         Of the fits and draws.
     batches
         The batches so far; those to come are appended.
+    known
+        Densities that were known before the run; they are a part of the first.
     """
 
     def __init__(
-        self, run: RunPoints, n_draws: int, n_eff: int, batch_size: int, seed: int, batches: list[Batch]
+        self,
+        run: RunPoints,
+        n_draws: int,
+        n_eff: int,
+        batch_size: int,
+        seed: int,
+        batches: list[Batch],
+        known: Sequence[Mixture] = (),
     ) -> None:
         fitted = np.random.default_rng(seed).random(len(run.log_likelihood)) < 0.5
         self._run, self._kept_from_fits = run.half(fitted), run.half(~fitted)
@@ -151,6 +165,7 @@ class ImportanceSampler:
         self._batch_size = batch_size
         self._seed = seed
         self.batches = batches
+        self._known = known
         self._log_weights = [batch.log_weights for batch in batches]
         self._found = {}
 
@@ -191,7 +206,8 @@ class ImportanceSampler:
         density, index = (self.batches[-1].density, self.round) if self.batches else (None, -1)
         if density is None or self._fits_again:
             before = 1 if density is None else len(density.weights)
-            density, index = fitted_mixture(*self.weighted_points(), rng, at_least=before // 2), index + 1
+            fitted = fitted_mixture(*self.weighted_points(), rng, at_least=before // 2)
+            density, index = fitted if self.batches else joined([fitted, *self._known]), index + 1
         positions = density.draw(self._batch_size, rng)
         self._next = Batch(np.asarray(index), density, positions, np.full(len(positions), np.nan))
         return positions
@@ -216,6 +232,16 @@ class ImportanceSampler:
         return min(usable, key=lambda found: found.error, default=self._evidence_of(self.round))._replace(
             draws=self.draws
         )
+
+    def unknown(self) -> list[float]:
+        """Which share of the posterior each density of ``known`` does not know, as the newest draws tell it."""
+        positions, log_likelihood, log_weights = self.last_draws()
+        weights = _scaled(log_weights) / _scaled(log_weights).sum()
+        log_posterior = log_likelihood + log_standard_normal(positions) - log_mean(log_weights)[0]
+        return [
+            float(weights @ (density.log_density(positions) - log_posterior < np.log(KNOWN_SHARE)))
+            for density in self._known
+        ]
 
     def _evidence_of(self, index: int) -> SecondEvidence:
         """What the draws of one density say; remembered, as those of an older density are complete."""
@@ -319,9 +345,9 @@ class ImportanceSampler:
         return weights * effective_number(weights) / weights.sum()
 
 
-def default_draws(evaluations: int) -> int:
+def default_draws(evaluations: int, starts: int = 0) -> int:
     """How many draws to make after a run of so many evaluations: 3% of them, but no more than are of use."""
-    return min(50_000, evaluations // 33)
+    return min(50_000, max(evaluations // 33, LEAST_WITH_START if starts else 0))
 
 
 def log_standard_normal(points: np.ndarray) -> np.ndarray:

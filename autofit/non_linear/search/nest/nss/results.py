@@ -107,6 +107,7 @@ def internal_from(run: Run, importance: ImportanceSampler | None = None) -> _NSS
             **trust,
             "log_evidence_simulated_error": simulated,
             **second_evidence.entries(float(posterior.log_evidences.mean()), error, second),
+            **({"start_unknown": importance.unknown()} if importance is not None and run.densities else {}),
         },
     )
 

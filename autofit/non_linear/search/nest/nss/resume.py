@@ -13,8 +13,14 @@ from autofit import exc
 
 from . import checkpoint, kernel
 from .checkpoint import CheckpointError, DamagedCheckpointError, Extent, History
+from .density import Mixture
 from .fingerprint import differences, first_difference
 from .run import Run
+
+# What the settings of a run say of its start where it starts from the prior.
+NOTHING = "nothing"
+# In standard deviations, by how much two fits of a density to the same samples may differ.
+DENSITY_TOLERANCE = 0.2
 
 
 class RunCheckpoint:
@@ -51,10 +57,10 @@ class RunCheckpoint:
             return "the same script begins it again"
         return f"the same script goes on from the checkpoint of iteration {self._on_disk}"
 
-    def begin(self, state: Any, run_key: jax.Array) -> Run:
-        """A run that begins with this state."""
+    def begin(self, state: Any, run_key: jax.Array, densities: tuple[Mixture, ...]) -> Run:
+        """A run that begins with this state, and started from these densities."""
         dead, draws = History(checkpoint.history_path(self._path)), History(checkpoint.draws_path(self._path))
-        return Run(state, dead, run_key, 0, 0.0, self._fingerprint, draws)
+        return Run(state, dead, run_key, 0, 0.0, self._fingerprint, draws, densities=densities)
 
     def load(self) -> Run | None:
         """
@@ -74,19 +80,23 @@ class RunCheckpoint:
         if not isinstance(dead, History):
             dead = History(checkpoint.history_path(self._path), list(map(kernel.with_records_only, dead)))
         self._on_disk = iteration
-        return Run(state, dead, run_key, iteration, notes.get("seconds", 0.0), fingerprint, self._draws(notes))
+        seconds, densities = notes.get("seconds", 0.0), notes.get("densities", ())
+        draws = self._draws(notes)
+        return Run(state, dead, run_key, iteration, seconds, fingerprint, draws, densities=densities)
 
-    def verify(self, run: Run, evaluate: Callable[[np.ndarray], Any]) -> None:
+    def verify(self, run: Run, evaluate: Callable[[np.ndarray], Any], densities: tuple[Mixture, ...]) -> None:
         """
         Evaluate the live points of a loaded run again: another value tells of other data, or of another likelihood
-        or prior.
+        or prior. What it would start from now is compared with what it started from.
 
         Parameters
         ----------
         run
             What ``load`` returned.
         evaluate
-            ``evaluate(positions) -> state`` of ``(n_live, n_dim)`` parameters.
+            ``evaluate(positions) -> state`` of ``(n_live, n_dim)`` positions.
+        densities
+            What the run would start from now.
 
         Raises
         ------
@@ -95,6 +105,7 @@ class RunCheckpoint:
         """
         with self._refusing():
             _check_shape(run)
+            _check_densities(run.densities, densities)
             now = jax.device_get(evaluate(np.asarray(run.state.particles.position)).particles)
             _check_values(run.state.particles, now)
 
@@ -105,7 +116,7 @@ class RunCheckpoint:
         """
         if not (due and self._saves):
             return
-        notes = {"seconds": run.seconds, "fingerprint": run.fingerprint}
+        notes = {"seconds": run.seconds, "fingerprint": run.fingerprint, "densities": run.densities}
         try:
             if run.draws and isinstance(run.draws, History):
                 notes["draws"] = {"extent": tuple(run.draws.flush()), "wanted": self._wanted_draws}
@@ -147,7 +158,8 @@ class RunCheckpoint:
     def _accepted(self, recorded: dict) -> dict:
         """The fingerprint of a run that goes on, from the one that was ``recorded``."""
         fingerprint = self._fingerprint
-        if "moves" not in recorded.get("settings", {}):
+        recorded = {**recorded, "settings": {"start_from": NOTHING, **recorded.get("settings", {})}}
+        if "moves" not in recorded["settings"]:
             fingerprint = {**fingerprint, "settings": {**fingerprint["settings"], "moves": "step_out"}}
             self._logger.info("The checkpoint does not say how chains move: the run goes on with 'step_out'.")
         different_run, remarkable = differences(recorded, fingerprint)
@@ -186,8 +198,8 @@ class NoCheckpoint(RunCheckpoint):
     def __init__(self, fingerprint: dict, logger: Logger) -> None:
         super().__init__(Path(), fingerprint, None, False, logger)
 
-    def begin(self, state: Any, run_key: jax.Array) -> Run:
-        return Run(state, [], run_key, 0, 0.0, self._fingerprint, [])
+    def begin(self, state: Any, run_key: jax.Array, densities: tuple[Mixture, ...]) -> Run:
+        return Run(state, [], run_key, 0, 0.0, self._fingerprint, [], densities=densities)
 
     def load(self) -> None:
         return None
@@ -201,6 +213,20 @@ def _check_shape(run: Run) -> None:
             f"The checkpoint has live points of shape {position.shape} and type {position.dtype}; this fit needs "
             f"{expected[0]} and {expected[1]}."
         )
+
+
+def _check_densities(before: tuple[Mixture, ...], now: tuple[Mixture, ...]) -> None:
+    """Whether densities are of the same samples, but for those without weight, which a loaded fit lacks."""
+    for index, (old, new) in enumerate(zip(before, now, strict=True)):
+        (mean, deviation), (mean_now, deviation_now) = old.mean_and_deviation, new.mean_and_deviation
+        off = np.abs(mean_now - mean) / deviation + np.abs(np.log(deviation_now / deviation))
+        if np.max(off) > DENSITY_TOLERANCE:
+            worst = np.argmax(off)
+            raise CheckpointError(
+                f"Since the checkpoint start_from[{index}] changed: where the prior is a standard normal, parameter "
+                f"{worst} was {mean[worst]:.3g} ± {deviation[worst]:.2g} and is {mean_now[worst]:.3g} ± "
+                f"{deviation_now[worst]:.2g}."
+            )
 
 
 def _check_values(before: Any, now: Any) -> None:

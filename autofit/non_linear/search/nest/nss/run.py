@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 if TYPE_CHECKING:
+    from .density import Mixture
     from .kernel import ChainRecord
 
 
@@ -85,6 +86,8 @@ class Run(NamedTuple):
         ``ImportanceSampler`` adds; empty until the run converged.
     pace
         Iterations per second since the run stood elsewhere.
+    densities
+        What was known of the posterior when the run began (``start.py``).
     """
 
     state: Any
@@ -95,6 +98,7 @@ class Run(NamedTuple):
     fingerprint: dict
     draws: list
     pace: float = 0.0
+    densities: tuple[Mixture, ...] = ()
 
     def after(self, carry: tuple, block: Any, done: Any, seconds: float) -> Run:
         """

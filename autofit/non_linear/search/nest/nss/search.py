@@ -47,11 +47,12 @@ try:
     from .progress import Progress
     from .quick_update import QuickUpdates
     from .results import _NSSInternal
-    from .resume import NoCheckpoint, RunCheckpoint
+    from .resume import NOTHING, NoCheckpoint, RunCheckpoint
     from .run import Run
     from .run_plot import draw_run
     from .schedule import Due, Schedule
     from .slices import MOVES
+    from .start import densities_of, scouts
 
     _HAS_NSS, _import_error = True, None
 # The host depends on none of them; and JAX without a device says so with the others, while blackjax is imported.
@@ -70,9 +71,13 @@ if TYPE_CHECKING:
     from autofit.non_linear.search.fit_context import FitContext
     from sqlalchemy.orm import Session
 
+    from .density import Mixture
+
 
 # Finite, unlike -inf: a whole shell of invalid points then has an evidence that arithmetic can use.
 NSS_INVALID_LOG_LIKELIHOOD = -1e30
+# How many effective samples a run that starts from what is known goes on to: about what others have of a live point.
+SAMPLES_PER_LIVE_POINT = 5
 
 
 class _ResumeState(NativeFileCheckpointer):
@@ -140,7 +145,11 @@ class NSS(NonLinearSearch):
         independent evidence; 0 for none. ``None`` for 3% of the run's evaluations, at most 50,000.
     n_eff
         Go on drawing until the posterior has so many effective samples, which the result then holds. ``None`` for
-        the samples of nested sampling.
+        the samples of nested sampling, with ``start_from`` for ``5 * n_live``.
+    start_from
+        What is known of the posterior: the result, or the samples, of a fit of the same parameters, or a list of
+        them. A quarter of the live points, with chains as short as they may be, then look for what that does not
+        know, and importance draws that begin with both give the evidence under the model's priors.
     moves
         How chains move: ``"shrink"`` on slices whose bracket only shrinks, steered by other lineages of live points,
         ``"step_out"`` on blackjax's own, bit for bit, which take up to twice as many evaluations.
@@ -185,6 +194,7 @@ class NSS(NonLinearSearch):
     )
 
     __identifier_fields__ = ("n_live", "num_mcmc_steps", "num_delete", "termination", "seed")
+    __exclude_fields__ = ("start_from",)  # from search.json: it holds whole results
 
     def __init__(
         self,
@@ -206,6 +216,7 @@ class NSS(NonLinearSearch):
         stalled_after: float | None = 600.0,
         num_importance_draws: int | None = None,
         n_eff: int | None = None,
+        start_from: Any = None,
         moves: str = "shrink",
         **kwargs: Any,
     ) -> None:
@@ -224,6 +235,7 @@ class NSS(NonLinearSearch):
         checks.check_interval("iterations_per_full_update", iterations_per_full_update)
         checks.check_seconds("stalled_after", stalled_after)
         checks.check_importance(num_importance_draws, n_eff)
+        known = checks.check_start_from(start_from, num_importance_draws)
         checks.check_choice("moves", moves, MOVES)
         checks.check_num_delete(num_delete, n_live)
         checks.check_termination(termination)
@@ -251,6 +263,7 @@ class NSS(NonLinearSearch):
         self.stalled_after = stalled_after
         self.num_importance_draws = num_importance_draws
         self.n_eff = n_eff
+        self.start_from = known
         self.moves = moves
         self._lock = None
         self._first = None
@@ -306,7 +319,9 @@ class NSS(NonLinearSearch):
             self._say_what_runs(sampler, first.devices)
             evaluations = partial(interruptions.call, sampler.init, what="the likelihood")
             evaluate = partial(evaluations, save=checkpoint.leave_at_the_start)
-            run = self._go_on(saved, checkpoint, evaluate) if saved else self._begin(model, checkpoint, evaluate)
+            known = densities_of(model, self.start_from, self.backend_seed)
+            given = checkpoint, evaluate, known
+            run = self._go_on(saved, *given) if saved else self._begin(model, *given)
             first.compare(evaluate, run.state.particles.position)
             started = time.perf_counter() - run.seconds
 
@@ -426,15 +441,28 @@ class NSS(NonLinearSearch):
             raise exc.SearchException(f"{error}{checks.hint_at_processes(jax.process_count())}") from error
 
     def _fingerprint_of(self, model: AbstractPriorModel, devices: list[Any]) -> dict[str, Any]:
+        n_live, num_delete = self._population_of(model)
         settings = {
-            "n_live": self.n_live,
+            "n_live": n_live,
             "num_mcmc_steps": self.num_mcmc_steps,
-            "num_delete": self.num_delete,
+            "num_delete": num_delete,
             "termination": self.termination,
             "seed": self.backend_seed,
             "moves": self.moves,
+            "start_from": f"{len(self.start_from)} fit(s)" if self.start_from else NOTHING,
         }
         return fingerprint_of(settings, model, devices)
+
+    @property
+    def _samples_wanted(self) -> int:
+        """How many effective samples the draws are to give, 0 for those of nested sampling."""
+        return self.n_eff or (SAMPLES_PER_LIVE_POINT * self.n_live if self.start_from else 0)
+
+    def _population_of(self, model: AbstractPriorModel) -> tuple[int, int]:
+        """How many live points the run has, and how many of them it replaces at once."""
+        if not self.start_from:
+            return self.n_live, self.num_delete
+        return scouts(self.n_live, self.num_delete, model.prior_count)
 
     def _checkpoint_of(self, model: AbstractPriorModel, devices: list[Any]) -> RunCheckpoint:
         fingerprint, path = self._fingerprint_of(model, devices), self._nss_checkpoint_path
@@ -455,12 +483,12 @@ class NSS(NonLinearSearch):
         # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
         log_likelihood = jax.jit(fitness.objective(SCALAR, compile=False), inline=True)
         checks.check_log_likelihood(log_likelihood, model.prior_count)
-        adapts = self.num_mcmc_steps is None and MOVES[moves].adapts
-        steps = diagnostics.least_steps if adapts else diagnostics.recommended_steps
+        adapts = self.num_mcmc_steps is None and MOVES[moves].adapts and not self.start_from
+        steps = diagnostics.least_steps if MOVES[moves].adapts else diagnostics.recommended_steps
         return kernel.nested_slice_sampler(
             log_prior=lambda vector: sum(model.log_prior_list_from_vector(vector, xp=jnp)),
             log_likelihood=log_likelihood,
-            num_delete=self.num_delete,
+            num_delete=self._population_of(model)[1],
             num_mcmc_steps=self.num_mcmc_steps or steps(model.prior_count),
             termination=self.termination,
             chunk_size=self.chunk_size or kernel.best_chunk_size(log_likelihood, model.prior_count),
@@ -473,17 +501,24 @@ class NSS(NonLinearSearch):
         kind = f"{devices[0].platform.upper()} ({devices[0].device_kind})"
         self.logger.info("Likelihoods evaluated at once: %d on each of %d %s.", sampler.lanes, len(devices), kind)
 
-    def _begin(self, model: AbstractPriorModel, checkpoint: RunCheckpoint, evaluate: Callable) -> Run:
-        """A run at its beginning; ``evaluate(positions) -> state``."""
+    def _begin(
+        self,
+        model: AbstractPriorModel,
+        checkpoint: RunCheckpoint,
+        evaluate: Callable,
+        known: tuple[Mixture, ...],
+    ) -> Run:
+        """A run at its beginning, before which so much was ``known``; ``evaluate(positions) -> state``."""
+        n_live, num_delete = self._population_of(model)
         _, init_key, run_key = jax.random.split(jax.random.PRNGKey(self.backend_seed), 3)
         positions = kernel.draw_from_prior(
-            init_key, self.n_live, model.prior_count, lambda unit: model.vector_from_unit_vector(unit, xp=jnp)
+            init_key, n_live, model.prior_count, lambda unit: model.vector_from_unit_vector(unit, xp=jnp)
         )
         self.logger.info(
             "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%s, moves=%r.",
             model.prior_count,
-            self.n_live,
-            self.num_delete,
+            n_live,
+            num_delete,
             self.num_mcmc_steps,
             self.moves,
         )
@@ -492,31 +527,31 @@ class NSS(NonLinearSearch):
             self.logger.warning(doubt)
         state = evaluate(positions)
         self._look_at_the_first(np.asarray(state.particles.loglikelihood))
-        return checkpoint.begin(state, run_key)
+        return checkpoint.begin(state, run_key, known)
 
     def _look_at_the_first(self, log_likelihoods: np.ndarray) -> None:
         invalid = np.count_nonzero(log_likelihoods <= self.invalid_value)
-        if 0 < invalid < self.n_live:
+        if 0 < invalid < len(log_likelihoods):
             self.logger.info(
                 "%d of the n_live=%d points drawn from the prior are invalid (NaN, infinite or ruled out by an "
                 "assertion); they die first, and count as prior volume without likelihood.",
                 invalid,
-                self.n_live,
+                len(log_likelihoods),
             )
-        if invalid == self.n_live:
+        if invalid == len(log_likelihoods):
             raise exc.SearchException(
-                f"None of the n_live={self.n_live} points drawn from the prior has a valid log likelihood: each is "
+                f"None of the n_live={invalid} points drawn from the prior has a valid log likelihood: each is "
                 "NaN, infinite, above the magnitude ceiling or ruled out by an assertion on the model. Evaluate "
                 "the analysis's log_likelihood_function at a point you know, and check the priors."
             )
 
-    def _go_on(self, saved: Run, checkpoint: RunCheckpoint, evaluate: Callable) -> Run:
-        """A checkpointed run, if it is still of the same likelihood; ``evaluate(positions) -> state``."""
-        checkpoint.verify(saved, evaluate)
+    def _go_on(self, saved: Run, checkpoint: RunCheckpoint, evaluate: Callable, known: tuple[Mixture, ...]) -> Run:
+        """A checkpointed run, if it is of the same likelihood and start still; ``evaluate(positions) -> state``."""
+        checkpoint.verify(saved, evaluate, known)
         self.logger.info(
             "Resuming NSS from iteration %d (%d dead points, %.1f s of sampling so far).",
             saved.iteration,
-            saved.iteration * self.num_delete,
+            saved.iteration * saved.settings["num_delete"],
             saved.seconds,
         )
         return saved
@@ -528,12 +563,15 @@ class NSS(NonLinearSearch):
 
     def _importance_sampler(self, run: Run, model: AbstractPriorModel) -> ImportanceSampler | None:
         """What draws for the second evidence of the converged run, ``None`` if none is wanted or none can be had."""
-        n_draws = default_draws(run.evaluations) if self.num_importance_draws is None else self.num_importance_draws
+        n_draws = self.num_importance_draws
+        if n_draws is None:
+            n_draws = default_draws(run.evaluations, len(run.densities))
         if n_draws == 0:
             return None
+        posterior, seed = results.posterior_of(run), self.backend_seed
         try:
             return second_evidence.importance_sampler(
-                model, run.points, results.posterior_of(run), n_draws, self.n_eff or 0, self.backend_seed, run.draws
+                model, run.points, posterior, n_draws, self._samples_wanted, seed, run.draws, run.densities
             )
         except ValueError as error:
             self.logger.warning("There is no second evidence: %s.", error)
@@ -541,20 +579,24 @@ class NSS(NonLinearSearch):
 
     def _say_what_to_believe(self, internal: _NSSInternal, model: AbstractPriorModel) -> None:
         self.logger.info(second_evidence.verdict(internal.trust))
-        for doubt in diagnostics.doubts_about_run(internal.trust, model.prior_count, internal.num_mcmc_steps):
+        doubts = diagnostics.doubts_about_start(internal.trust)
+        if not self.start_from or internal.trust["importance_unusable"]:
+            doubts += diagnostics.doubts_about_run(internal.trust, model.prior_count, internal.num_mcmc_steps)
+        for doubt in doubts:
             self.logger.warning(doubt)
 
     def _with_samples_asked_for(
         self, internal: _NSSInternal, importance: ImportanceSampler | None, model: AbstractPriorModel
     ) -> _NSSInternal:
-        """The finished run with ``n_eff`` samples, if so many were asked for and can be had."""
-        if self.n_eff is None:
+        """The finished run with the samples wanted, if any are and they can be had."""
+        wanted = self._samples_wanted
+        if wanted == 0:
             return internal
         usable = not internal.trust["importance_unusable"]
-        if importance is not None and usable and importance.n_eff >= self.n_eff:
+        if importance is not None and usable and importance.n_eff >= wanted:
             return results.with_samples_of(importance, internal, model)
-        if internal.ess < self.n_eff:
-            self.logger.warning(second_evidence.why_too_few(internal.trust, self.n_eff, internal.ess))
+        if internal.ess < wanted:
+            self.logger.warning(second_evidence.why_too_few(internal.trust, wanted, internal.ess))
         return internal
 
     def _quick_updates(self, analysis: Analysis, schedule: Schedule) -> QuickUpdates:

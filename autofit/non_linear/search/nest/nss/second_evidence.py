@@ -1,9 +1,11 @@
 """A second opinion on a finished run's evidence: what it is asked of, and what is said of it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from .density import Mixture
 from .importance import Batch, ImportanceSampler, RunPoints, SecondEvidence
 from .posterior import Posterior
 from .prior_space import to_standard_normal
@@ -14,10 +16,18 @@ NEGLIGIBLE = 30.0
 
 
 def importance_sampler(
-    model: Any, points: Points, posterior: Posterior, n_draws: int, n_eff: int, seed: int, draws: list[Batch]
+    model: Any,
+    points: Points,
+    posterior: Posterior,
+    n_draws: int,
+    n_eff: int,
+    seed: int,
+    draws: list[Batch],
+    known: Sequence[Mixture] = (),
 ) -> ImportanceSampler:
     """
-    An importance sampler that begins with the ``posterior`` of the ``points`` of a run, and adds to ``draws``.
+    An importance sampler that begins with the ``posterior`` of the ``points`` of a run and with what was ``known``
+    before it, and adds to ``draws``.
 
     Raises
     ------
@@ -31,7 +41,7 @@ def importance_sampler(
         posterior.log_weights[counts],
         posterior.effective_sample_size,
     )
-    return ImportanceSampler(run, n_draws, n_eff, points.n_live, seed, draws)
+    return ImportanceSampler(run, n_draws, n_eff, points.n_live, seed, draws, known)
 
 
 def entries(log_evidence: float, log_evidence_error: float, second: SecondEvidence | None) -> dict[str, Any]:
