@@ -1,0 +1,204 @@
+"""Fits that start from what is known: fewer evaluations, the evidence of the model's priors, and bad starts told of."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import autofit as af
+import numpy as np
+import pytest
+from autofit import exc
+from autofit.non_linear.search.nest.nss import importance, start
+from autofit.non_linear.search.nest.nss.density import fitted_mixture
+from autofit.non_linear.search.nest.nss.importance import ImportanceSampler, RunPoints
+from support.comparing import same_run
+from support.problems import gaussian_in_a_box, leave_at, two_modes
+
+SETTINGS = dict(n_live=400, num_delete=100)
+
+
+def posterior(problem, number=4000, keep=lambda x: np.ones(len(x), bool)):
+    """Samples of a Gaussian of known mean, or of both its mirror images, as a fit would return them."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(problem.mean, np.sqrt(problem.variance), (number, len(problem.mean)))
+    if problem.compared is np.abs:
+        x *= np.where(rng.random((number, 1)) < 0.7, 1.0, -1.0)
+    x = x[keep(x)]
+    return SimpleNamespace(model=problem.model, parameter_lists=x.tolist(), weight_list=[1.0 / len(x)] * len(x))
+
+
+def fit(problem, **settings):
+    return af.NSS(**{**SETTINGS, **settings}).fit(model=problem.model, analysis=problem.analysis).samples
+
+
+def assert_evidence_is_right(info, problem):
+    assert not info["importance_unusable"]
+    assert info["log_evidence"] == pytest.approx(problem.log_evidence, abs=4.0 * info["log_evidence_error"])
+    assert info["log_evidence_error"] < 0.1
+
+
+def test_a_right_start_saves_evaluations_and_gives_the_same_posterior(caplog):
+    problem = two_modes()
+    first = fit(problem)
+    samples = fit(problem, start_from=first, seed=1)
+    info = samples.samples_info
+    assert_evidence_is_right(info, problem)
+    assert info["total_samples"] < first.samples_info["total_samples"] / 3
+    assert info["number_live_points"] == 100
+    assert info["ess"] >= 2000
+    assert info["start_unknown"] == pytest.approx([0.0], abs=0.01)
+    assert "does not know" not in caplog.text
+    weights, positions = np.array(samples.weight_list), np.array(samples.parameter_lists)
+    assert weights @ (positions[:, 0] > 0.0) == pytest.approx(0.7, abs=4.0 * 0.46 / np.sqrt(2000))
+    assert weights @ np.abs(positions) == pytest.approx(problem.mean, abs=4.0 * 0.4 / np.sqrt(2000))
+
+
+def test_a_start_that_lacks_a_mode_is_told_of_and_the_evidence_is_right(caplog):
+    problem = two_modes()
+    info = fit(problem, start_from=posterior(problem, keep=lambda x: x[:, 0] < 0.0)).samples_info
+    assert_evidence_is_right(info, problem)
+    assert info["start_unknown"] == pytest.approx([0.7], abs=0.05)
+    assert "start_from[0] does not know 7" in caplog.text
+
+
+def test_of_several_starts_each_is_judged():
+    problem = two_modes()
+    starts = [posterior(problem, keep=lambda x: x[:, 0] < 0.0), posterior(problem)]
+    info = fit(problem, start_from=starts).samples_info
+    assert_evidence_is_right(info, problem)
+    assert info["start_unknown"] == pytest.approx([0.7, 0.0], abs=0.05)
+
+
+def test_a_start_without_a_second_opinion_is_told_of(monkeypatch, caplog):
+    monkeypatch.setattr(importance, "MAX_PARETO_K", -10.0)
+    problem = gaussian_in_a_box(2)
+    info = fit(problem, start_from=posterior(problem)).samples_info
+    assert info["importance_unusable"]
+    assert "Fit again without start_from" in caplog.text
+
+
+def test_the_first_draws_are_from_what_is_known_too():
+    rng = np.random.default_rng(1)
+    here, there = rng.normal(-2.0, 0.1, (500, 2)), rng.normal(2.0, 0.1, (500, 2))
+    run = RunPoints(here, np.zeros(500), np.zeros(500), 500.0)
+    known = fitted_mixture(there, np.ones(500), rng)
+    positions = ImportanceSampler(run, 1000, 0, 400, 1, [], [known]).next_positions()
+    assert np.mean(positions[:, 0] > 0.0) == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("iteration", [5, 15])
+def test_interrupted_it_ends_with_the_same_bytes_though_its_start_was_loaded_anew(iteration):
+    """A fit that is loaded lacks the samples without weight, which the one that was just made has."""
+    problem = gaussian_in_a_box(2)
+    settings = dict(n_live=120, num_delete=40, checkpoint_interval=2)
+    known, loaded = posterior(problem, 2000), posterior(problem, 2000)
+    for of in (known.parameter_lists, loaded.parameter_lists):
+        of[0] = [4.0, 4.0]
+    known.weight_list[0] = 1e-12
+    del loaded.parameter_lists[0], loaded.weight_list[0]
+    whole, _ = af.NSS(start_from=known, **settings)._fit(problem.model, problem.analysis)
+    leave_at(af.NSS(name="n", start_from=known, **settings), problem, iteration)
+    again = af.NSS(name="n", start_from=loaded, **settings)
+    again.paths.model = problem.model
+    again, _ = again._fit(problem.model, problem.analysis)
+    assert same_run(again, whole)
+    assert again.trust == whole.trust
+
+
+def moved(samples, by):
+    return SimpleNamespace(
+        model=samples.model,
+        parameter_lists=(np.array(samples.parameter_lists) + by).tolist(),
+        weight_list=samples.weight_list,
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "says"),
+    [
+        (0.0, None, r"start_from was 1 fit\(s\) and is nothing|n_live was"),
+        (None, 0.0, "start_from was nothing"),
+        (0.0, 0.3, r"Since the checkpoint start_from\[0\] changed: .* parameter"),
+    ],
+)
+def test_another_start_is_refused(before, now, says):
+    problem = gaussian_in_a_box(2)
+    starts = [None if by is None else moved(posterior(problem), by) for by in (before, now)]
+    settings = dict(name="n", n_live=120, num_delete=40, checkpoint_interval=2)
+    leave_at(af.NSS(start_from=starts[0], **settings), problem, 9)
+    search = af.NSS(start_from=starts[1], **settings)
+    search.paths.model = problem.model
+    with pytest.raises(exc.SearchException, match=says):
+        search._fit(problem.model, problem.analysis)
+
+
+def test_a_checkpoint_from_before_there_were_starts_is_refused(monkeypatch):
+    problem = gaussian_in_a_box(2)
+    settings = dict(name="n", n_live=120, num_delete=40, checkpoint_interval=2)
+    original = af.NSS._fingerprint_of
+
+    def without_start(self, model, devices):
+        found = original(self, model, devices)
+        del found["settings"]["start_from"]
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(af.NSS, "_fingerprint_of", without_start)
+        before = af.NSS(**settings)
+        leave_at(before, problem, 9)
+    search = af.NSS(start_from=posterior(problem), **{**settings, "n_live": 480, "num_delete": 160})
+    search.paths.model = problem.model
+    assert start.scouts(480, 160, 2) == (120, 40)
+    shutil.copytree(before.checkpoint_file.parent, search.checkpoint_file.parent, dirs_exist_ok=True)
+    with pytest.raises(exc.SearchException, match="start_from was nothing"):
+        search._fit(problem.model, problem.analysis)
+
+
+def test_parameters_are_matched_by_their_names():
+    problem = gaussian_in_a_box(3)
+    given = posterior(problem)
+    other = af.Collection(**{name: af.UniformPrior(-5.0, 5.0) for name in ("x2", "x0", "x1")})
+    order = [[".".join(other.path_for_prior(p)) for p in other.priors_ordered_by_id].index(f"x{i}") for i in range(3)]
+    turned = np.empty((len(given.parameter_lists), 3))
+    turned[:, order] = given.parameter_lists
+    turned = SimpleNamespace(model=other, parameter_lists=turned.tolist(), weight_list=given.weight_list)
+    (a,), (b,) = (start.densities_of(problem.model, [fit], 1) for fit in (given, turned))
+    assert order != [0, 1, 2]
+    assert np.array_equal(a.means, b.means)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (lambda of: SimpleNamespace(samples=None), r"start_from\[0\] holds no samples"),
+        (lambda _: posterior(gaussian_in_a_box(3)), "one of the two models alone has x2"),
+        (lambda of: posterior(of, number=4), "worth 4 independent ones, and 6 are needed"),
+        (lambda of: moved(posterior(of), 100.0), "within the priors of this model are worth 0"),
+    ],
+)
+def test_starts_that_are_of_no_use(given, says):
+    problem = gaussian_in_a_box(2)
+    with pytest.raises(exc.SearchException, match=says):
+        af.NSS(start_from=given(problem))._fit(problem.model, problem.analysis)
+
+
+def test_what_is_no_start_is_refused_at_once():
+    with pytest.raises(ValueError, match="start_from='fit' is not possible: give the result"):
+        af.NSS(start_from="fit")
+    with pytest.raises(ValueError, match="num_importance_draws=0 is not possible with start_from"):
+        af.NSS(start_from=posterior(gaussian_in_a_box(2)), num_importance_draws=0)
+
+
+def test_a_chain_of_two_fits_run_twice_returns_the_same():
+    problem = gaussian_in_a_box(2)
+
+    def script():
+        first = af.NSS(name="first", n_live=120, num_delete=40).fit(model=problem.model, analysis=problem.analysis)
+        search = af.NSS(name="second", n_live=120, num_delete=40, start_from=first)
+        return search.fit(model=problem.model, analysis=problem.analysis), search
+
+    (once, search), (twice, _) = script(), script()
+    assert once.samples.log_evidence == twice.samples.log_evidence
+    assert once.samples.samples_info["start_unknown"] == twice.samples.samples_info["start_unknown"]
+    (saved,) = search.paths.output_path.rglob("search.json")
+    assert "start_from" not in json.loads(saved.read_text())["arguments"]
