@@ -44,13 +44,14 @@ def to_standard_normal(model: Any, positions: np.ndarray) -> np.ndarray:
 def from_standard_normal(model: Any) -> Callable[[np.ndarray], np.ndarray]:
     """A function that takes ``(n, n_dim)`` points of that space to parameters."""
 
-    @jax.jit
-    @jax.vmap
-    def transform(point: jax.Array) -> jax.Array:
-        unit = jnp.clip(jax.scipy.special.ndtr(point), LOWEST, HIGHEST)
-        return model.vector_from_unit_vector(unit, xp=jnp)
-
+    transform = jax.jit(jax.vmap(lambda point: model_parameters_at(model, point)))
     return lambda points: np.asarray(transform(points))
+
+
+def model_parameters_at(model: Any, point: jax.Array) -> jax.Array:
+    """Traceable: the parameters at one ``(n_dim,)`` point of that space."""
+    unit = jnp.clip(jax.scipy.special.ndtr(point), LOWEST, HIGHEST)
+    return model.vector_from_unit_vector(unit, xp=jnp)
 
 
 def log_prior(model: Any, positions: np.ndarray) -> np.ndarray:

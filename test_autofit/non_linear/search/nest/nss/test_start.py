@@ -1,4 +1,4 @@
-"""Fits that start from what is known: fewer evaluations, the evidence of the model's priors, and bad starts told of."""
+"""Fits that start from what is known: fewer evaluations, the evidence under the priors, and bad starts told of."""
 
 import json
 import shutil
