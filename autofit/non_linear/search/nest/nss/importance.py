@@ -35,6 +35,8 @@ BRIDGE_TOLERANCE = 0.3
 KNOWN_SHARE = 0.01
 # So many draws are made at least where something was known before the run, which then made few evaluations itself.
 LEAST_WITH_START = 2_000
+# And so many times as many at most, while they are worth enough but pass no check.
+TRIES_WITH_START = 5
 
 
 class RunPoints(NamedTuple):
@@ -198,7 +200,7 @@ class ImportanceSampler:
         if self.draws >= self.n_draws + MAX_DRAWS_PER_EFFECTIVE * self._n_eff:
             return True
         known = self.draws >= self.n_draws or self._is_exact or self._is_known
-        return known and self.n_eff >= self._n_eff
+        return known and self.n_eff >= self._n_eff and not self._tries_again
 
     def next_positions(self) -> np.ndarray:
         """``(batch_size, n_dim)`` float: the draws to evaluate next; fits a new density first if that is due."""
@@ -313,7 +315,19 @@ class ImportanceSampler:
         in_round = len(log_weights)
         before = self.draws - in_round
         share = self.n_draws / ROUNDS if self.draws < self.n_draws else 2.0 * before
-        return in_round >= share and effective_number(_scaled(log_weights)) < GOOD_EFFICIENCY * in_round
+        if in_round < share:
+            return False
+        return self._tries_again or effective_number(_scaled(log_weights)) < GOOD_EFFICIENCY * in_round
+
+    @property
+    def _tries_again(self) -> bool:
+        """
+        Whether the newest density cannot be used, and more draws may mend that: one that was known before the run may
+        be good but for a part of the posterior that few points of the run tell of.
+        """
+        if not self._known or not self.batches or self.draws >= TRIES_WITH_START * self.n_draws:
+            return False
+        return bool(self._evidence_of(self.round).unusable)
 
     def weighted_points(self) -> tuple[np.ndarray, np.ndarray]:
         """Points of the posterior with weights: the draws so far, and those of the run where they are too few."""
