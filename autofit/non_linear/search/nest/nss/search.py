@@ -522,6 +522,12 @@ class NSS(NonLinearSearch):
             self.num_mcmc_steps,
             self.moves,
         )
+        if known:
+            self.logger.info(
+                "It starts from %d earlier fit(s): these few of n_live=%d points look for what they do not know.",
+                len(known),
+                self.n_live,
+            )
         settings = self.n_live, self.num_delete, self.num_mcmc_steps
         for doubt in diagnostics.doubts_about_settings(model.prior_count, *settings):
             self.logger.warning(doubt)
