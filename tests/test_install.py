@@ -209,6 +209,7 @@ def test_the_host_s_contract_is_kept(installed, tmp_path):
         "stalled_after",
         "num_importance_draws",
         "n_eff",
+        "start_from",
         "moves",
     ]
     assert rest == their_rest

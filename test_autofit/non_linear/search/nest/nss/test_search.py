@@ -59,6 +59,7 @@ def test_signature():
         stalled_after=600.0,
         num_importance_draws=None,
         n_eff=None,
+        start_from=None,
         moves="shrink",
     )
 
