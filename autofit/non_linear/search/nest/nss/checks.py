@@ -140,7 +140,8 @@ def check_start_from(value: Any, num_importance_draws: Any) -> tuple[Any, ...]:
             "num_importance_draws=0 is not possible with start_from: the draws are what it is for. Leave one out."
         )
     for fit in known:
-        if not hasattr(getattr(fit, "samples", fit), "parameter_lists") and getattr(fit, "samples", fit) is not None:
+        samples = getattr(fit, "samples", fit)
+        if samples is not None and not hasattr(samples, "parameter_lists"):
             raise ValueError(
                 f"start_from={fit!r} is not possible: give the result that a fit of the same parameters returned, or "
                 "its samples, or a list of them."

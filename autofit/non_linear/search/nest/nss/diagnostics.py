@@ -279,7 +279,7 @@ def doubts_about_start(found: dict) -> list[str]:
     """Where ``samples_info`` tells that what was known before the run was wrong, or of no use."""
     shares = found.get("start_unknown", [])
     doubts = [
-        f"start_from[{index}] does not know {share:.0%} of the posterior, of which the run found more than it."
+        f"start_from[{index}] does not know {share:.0%} of the posterior, which the run itself found."
         for index, share in enumerate(shares)
         if share > MUCH_UNKNOWN
     ]
