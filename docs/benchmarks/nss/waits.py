@@ -1,11 +1,10 @@
-"""How long one waits for a result after the last iteration, and for that of a finished fit when its script is run again.
+"""How long one waits for a result after the last iteration, and for that of a finished fit that is run again.
 
     python docs/benchmarks/nss/waits.py [--problems ...] [--repeats 3]
 
-Fits as they come, ``af.NSS(name="fit")`` with PyAutoFit's own config, corner plots and all; each in a process of its own,
-and again in another. Prints medians of the seconds: of the whole fit; from its last iteration to the second evidence,
-from there to the result; and of the call that returns it the second time. The first column is the fit's with whatever
-of it was in JAX's cache.
+Fits as they come, ``af.NSS(name="fit")`` with PyAutoFit's own config, corner plots and all; each in a process of its
+own, and again in another. Prints medians of the seconds: of the whole fit, with what JAX's cache had of it; from
+its last iteration to the second evidence; from there to the result; and of the call that returns it the second time.
 """
 
 import argparse
@@ -15,26 +14,25 @@ import tempfile
 import time
 from unittest import mock
 
+import problems  # first: it switches float64 on
+
+# isort: split
+import autofit as af
+from autofit.non_linear.search.nest.nss.run import Run
 from processes import measured
 
 PROBLEMS = {
-    "profile, 6 parameters": lambda problems: problems.profile(components=2, pixels=2_000),
-    "Gaussian, 10 parameters": lambda problems: problems.correlated_gaussian(),
-    "MGE lens, 15 parameters": lambda problems: problems.small_lens("mge"),
-    "Sersic lens, 21 parameters": lambda problems: problems.small_lens(),
+    "profile, 6 parameters": lambda: problems.profile(components=2, pixels=2_000),
+    "Gaussian, 10 parameters": problems.correlated_gaussian,
+    "MGE lens, 15 parameters": lambda: problems.small_lens("mge"),
+    "Sersic lens, 21 parameters": problems.small_lens,
 }
 
 
 def fit(name: str, folder: str, seed: int) -> None:
-    """Fit, and print when it began, when its last iteration ended, its sampling, and it."""
-    import problems  # first: it switches float64 on
-
-    # isort: split
-    import autofit as af
-    from autofit.non_linear.search.nest.nss.run import Run
-
+    """Fit, and print the seconds of it all, from its last iteration to the second evidence, and from there on."""
     af.conf.instance.output_path = folder
-    problem, times = PROBLEMS[name](problems), {}
+    problem, times = PROBLEMS[name](), {}
     real_after, real_run = Run.after, af.NSS.run
 
     def after(run, *arguments):
