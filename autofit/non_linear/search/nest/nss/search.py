@@ -464,6 +464,12 @@ class NSS(NonLinearSearch):
             return self.n_live, self.num_delete
         return scouts(self.n_live, self.num_delete, model.prior_count)
 
+    def _slices_of_a_chain(self, model: AbstractPriorModel, moves: str) -> tuple[int, bool]:
+        """How many slices a chain makes, and whether more while chains do not get far."""
+        steps = diagnostics.least_steps if MOVES[moves].adapts else diagnostics.recommended_steps
+        adapts = self.num_mcmc_steps is None and MOVES[moves].adapts and not self.start_from
+        return self.num_mcmc_steps or steps(model.prior_count), adapts
+
     def _checkpoint_of(self, model: AbstractPriorModel, devices: list[Any]) -> RunCheckpoint:
         fingerprint, path = self._fingerprint_of(model, devices), self._nss_checkpoint_path
         if path is None:
@@ -483,13 +489,12 @@ class NSS(NonLinearSearch):
         # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
         log_likelihood = jax.jit(fitness.objective(SCALAR, compile=False), inline=True)
         checks.check_log_likelihood(log_likelihood, model.prior_count)
-        adapts = self.num_mcmc_steps is None and MOVES[moves].adapts and not self.start_from
-        steps = diagnostics.least_steps if MOVES[moves].adapts else diagnostics.recommended_steps
+        num_mcmc_steps, adapts = self._slices_of_a_chain(model, moves)
         return kernel.nested_slice_sampler(
             log_prior=lambda vector: sum(model.log_prior_list_from_vector(vector, xp=jnp)),
             log_likelihood=log_likelihood,
             num_delete=self._population_of(model)[1],
-            num_mcmc_steps=self.num_mcmc_steps or steps(model.prior_count),
+            num_mcmc_steps=num_mcmc_steps,
             termination=self.termination,
             chunk_size=self.chunk_size or kernel.best_chunk_size(log_likelihood, model.prior_count),
             moves=MOVES[moves],
@@ -514,17 +519,19 @@ class NSS(NonLinearSearch):
         positions = kernel.draw_from_prior(
             init_key, n_live, model.prior_count, lambda unit: model.vector_from_unit_vector(unit, xp=jnp)
         )
+        num_mcmc_steps, adapts = self._slices_of_a_chain(model, self.moves)
         self.logger.info(
-            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%s, moves=%r.",
+            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%d%s, moves=%r.",
             model.prior_count,
             n_live,
             num_delete,
-            self.num_mcmc_steps,
+            num_mcmc_steps,
+            " or more" if adapts else "",
             self.moves,
         )
         if known:
             self.logger.info(
-                "It starts from %d earlier fit(s): these few of n_live=%d points look for what they do not know.",
+                "It starts from %d earlier fit(s), with a quarter of the n_live=%d points to search the prior.",
                 len(known),
                 self.n_live,
             )

@@ -87,7 +87,7 @@ def verdict(found: dict[str, Any]) -> str:
     return (
         f"{nested}, by importance sampling {found['log_evidence_importance']:.2f} ± "
         f"{found['log_evidence_importance_error']:.2f} ({found['importance_draws']:,} draws), "
-        f"{abs(found['log_evidence_distance']):.1f} errors apart. Believe the second, which log_evidence is: it "
+        f"{abs(found['log_evidence_distance']):.1f} errors apart. Believe the second (samples.log_evidence): it "
         f"needs no prior volumes, and its checks passed ({found['importance_n_eff']:,.0f} effective draws, Pareto k "
         f"{found['importance_pareto_k']:.2f}, bridge sampling {found['log_evidence_bridge']:.2f})."
     )

@@ -63,7 +63,7 @@ def test_what_is_said_of_it(caplog):
     caplog.set_level(logging.INFO)
     result = problem.search(name="n").fit(model=problem.model, analysis=problem.analysis)
     info = result.samples.samples_info
-    assert "Believe the second, which log_evidence is" in caplog.text
+    assert "Believe the second (samples.log_evidence)" in caplog.text
     assert f"{info['log_evidence_nested']:.2f} ± {info['log_evidence_nested_error']:.2f}" in caplog.text
     assert result.samples.log_evidence == info["log_evidence"] == info["log_evidence_importance"]
     assert info["log_evidence"] == pytest.approx(problem.log_evidence, abs=4.0 * info["log_evidence_error"])
