@@ -279,8 +279,8 @@ def doubts_about_start(found: dict) -> list[str]:
     """Where ``samples_info`` tells that what was known before the run was wrong, or of no use."""
     shares = found.get("start_unknown", [])
     doubts = [
-        f"start_from[{index}] does not know {share:.0%} of the posterior, which the run's few live points found. They "
-        "may have found less of it than a whole run would: fit again without start_from if the evidence matters."
+        f"start_from[{index}] does not know {share:.0%} of the posterior, which the run's few live points found. "
+        "They may have found less of it than a whole run would: fit again without start_from if the evidence matters."
         for index, share in enumerate(shares)
         if share > MUCH_UNKNOWN
     ]

@@ -17,16 +17,21 @@ from .density import Mixture, effective_number, fitted_mixture, joined, numbers_
 
 # Among how many densities the draws for the evidence are divided, and how many of those serve later fits alone.
 ROUNDS, ADAPTING_ROUNDS = 8, 4
+# After these the draws grow by this factor before a density is fitted again.
+GROWTH = 3.0
 # A density is not fitted again if its draws are worth as many independent ones as this share of them.
 GOOD_EFFICIENCY = 0.5
 # The draws end before their number is spent once the log evidence is known as well as anybody asks, or where a good
 # density is not to be had, well enough to compare models.
 SMALL_ERROR, GOOD_ERROR = 0.01, 0.1
-# How many draws are made for each effective sample asked for, before it is given up.
-MAX_DRAWS_PER_EFFECTIVE = 100
+# How many draws are made for each effective sample asked for, before it is given up; sooner where it would take
+# densities that are each more than so many times as good as the one before.
+MAX_DRAWS_PER_EFFECTIVE, HOPED_FOR = 100, 10.0
 # Above this the weights may have no variance (Vehtari et al. 2024, JMLR 25, 72).
 MAX_PARETO_K = 0.7
 MIN_EFFECTIVE = 100.0
+# A density whose draws are worth a smaller share of themselves lacks parts of the posterior, which they seldom reach.
+MIN_EFFICIENCY = 0.01
 # In standard errors, by how much two estimates of one number may differ.
 MAX_DIFFERENCE = 4.0
 # What an evidence by bridge sampling owes to the run's own posterior may be off by as much, in nats.
@@ -197,10 +202,10 @@ class ImportanceSampler:
     @property
     def finished(self) -> bool:
         """Whether the draws suffice, or no more may be made."""
-        if self.draws >= self.n_draws + MAX_DRAWS_PER_EFFECTIVE * self._n_eff:
+        if self.draws >= self._most_draws:
             return True
         known = self.draws >= self.n_draws or self._is_exact or self._is_known
-        return known and self.n_eff >= self._n_eff and not self._tries_again
+        return known and (self.n_eff >= self._n_eff or self._is_hopeless) and not self._tries_again
 
     def next_positions(self) -> np.ndarray:
         """``(batch_size, n_dim)`` float: the draws to evaluate next; fits a new density first if that is due."""
@@ -309,15 +314,32 @@ class ImportanceSampler:
         )
 
     @property
+    def _most_draws(self) -> int:
+        return self.n_draws + MAX_DRAWS_PER_EFFECTIVE * self._n_eff
+
+    @property
+    def _is_hopeless(self) -> bool:
+        """Whether the samples asked for are out of reach, even if each density to come is much better."""
+        if not self._is_due:
+            return False
+        densities_left = np.log(self._most_draws / self.draws) / np.log(GROWTH)
+        efficiency = self.n_eff / len(self.log_weights) * HOPED_FOR**densities_left
+        return efficiency * (self._most_draws - self.draws) < self._n_eff
+
+    @property
     def _fits_again(self) -> bool:
         """Whether the newest density has had its share of the draws and is not good."""
-        log_weights = self.log_weights
-        in_round = len(log_weights)
-        before = self.draws - in_round
-        share = self.n_draws / ROUNDS if self.draws < self.n_draws else 2.0 * before
-        if in_round < share:
+        if not self._is_due:
             return False
-        return self._tries_again or effective_number(_scaled(log_weights)) < GOOD_EFFICIENCY * in_round
+        log_weights = self.log_weights
+        return self._tries_again or effective_number(_scaled(log_weights)) < GOOD_EFFICIENCY * len(log_weights)
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether the newest density has had its share of the draws."""
+        in_round = len(self.log_weights)
+        before = self.draws - in_round
+        return in_round >= (self.n_draws / ROUNDS if self.draws < self.n_draws else (GROWTH - 1.0) * before)
 
     @property
     def _tries_again(self) -> bool:
@@ -445,6 +467,9 @@ def bridge_sampling(of_run: np.ndarray, run_effective: float, of_draws: np.ndarr
 def _why_unusable(found: SecondEvidence, error: float, log_weights: np.ndarray) -> str:
     if found.n_eff < MIN_EFFECTIVE:
         return f"its draws are worth {found.n_eff:.0f} independent ones, and {MIN_EFFECTIVE:.0f} are needed"
+    if found.n_eff < MIN_EFFICIENCY * len(log_weights):
+        share = found.n_eff / len(log_weights)
+        return f"its draws are worth {share:.2%} of as many independent ones, and {MIN_EFFICIENCY:.0%} are needed"
     if found.pareto_k > MAX_PARETO_K:
         return f"a few draws carry most of the weight (Pareto k {found.pareto_k:.2f}, and {MAX_PARETO_K} is the most)"
     halves = [log_mean(half) for half in np.array_split(log_weights, 2)]

@@ -6,6 +6,8 @@ from autofit.non_linear.search.nest.nss.importance import (
     MAX_DRAWS_PER_EFFECTIVE,
     ImportanceSampler,
     RunPoints,
+    SecondEvidence,
+    _why_unusable,
     bridge_sampling,
     default_draws,
     log_mean,
@@ -31,6 +33,11 @@ POSTERIOR_MEAN = POSTERIOR_VARIANCE * CENTRE / SIGMA**2
 def posterior_draws(rng, number=2000):
     points = rng.normal(POSTERIOR_MEAN, np.sqrt(POSTERIOR_VARIANCE), (number, N_DIM))
     return RunPoints(points, gaussian(points), np.zeros(number), float(number))
+
+
+def noise(points):
+    """A likelihood of nothing else, which no density can follow; its weights have no variance to speak of."""
+    return 5.0 * np.random.default_rng(int(1e9 * abs(points[0, 0]))).standard_normal(len(points))
 
 
 def finished(sampler, log_likelihood=gaussian):
@@ -85,11 +92,6 @@ def test_a_posterior_that_is_too_narrow_is_adapted_to():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_what_no_mixture_can_follow_is_said_to_be_unusable(seed):
-    """A likelihood of nothing but noise, whose weights have no variance to speak of."""
-
-    def noise(points):
-        return 5.0 * np.random.default_rng(int(1e9 * abs(points[0, 0]))).standard_normal(len(points))
-
     found = finished(sampler_of(seed), noise).evidence()
     assert found.unusable
 
@@ -135,13 +137,18 @@ def test_as_many_effective_samples_as_asked_for_and_what_they_are_worth():
     assert POSTERIOR_VARIANCE / scatter == pytest.approx(1100, rel=0.4)
 
 
-def test_samples_that_cannot_be_had_are_given_up():
-    def noise(points):
-        return 5.0 * np.random.default_rng(len(points)).standard_normal(len(points))
-
-    sampler = finished(sampler_of(1, n_draws=500, n_eff=50), noise)
-    assert sampler.draws == 500 + MAX_DRAWS_PER_EFFECTIVE * 50
+def test_samples_that_are_out_of_reach_are_given_up_early():
+    sampler = finished(sampler_of(1, n_draws=500, n_eff=1000), noise)
+    assert sampler.draws < 0.5 * MAX_DRAWS_PER_EFFECTIVE * 1000
     assert sampler.n_eff < 50
+
+
+def test_draws_that_are_seldom_where_the_posterior_is_are_unusable():
+    """There are enough effective ones, and their weights have a variance: they are too few of so many."""
+    found = SecondEvidence(0.0, 0.1, 0.0, 0.1, 20_000, 150.0, 0.5, "")
+    weights = np.random.default_rng(1).normal(size=20_000)
+    assert "worth 0.75% of as many" in _why_unusable(found, 0.1, weights)
+    assert not _why_unusable(found._replace(n_eff=250.0), 0.1, weights)
 
 
 def test_an_easy_evidence_takes_few_draws():
