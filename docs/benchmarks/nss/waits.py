@@ -3,8 +3,8 @@
     python docs/benchmarks/nss/waits.py [--problems ...] [--repeats 3]
 
 Fits as they come, ``af.NSS(name="fit")`` with PyAutoFit's own config, corner plots and all; each in a process of its
-own, and again in another. Prints medians of the seconds: of the whole fit, with what JAX's cache had of it; from
-its last iteration to the second evidence; from there to the result; and of the call that returns it the second time.
+own, and again in another. Prints medians of the seconds from the last iteration to the second evidence, from there to
+the result, and of the call that returns it the second time.
 """
 
 import argparse
@@ -30,7 +30,7 @@ PROBLEMS = {
 
 
 def fit(name: str, folder: str, seed: int) -> None:
-    """Fit, and print the seconds of it all, from its last iteration to the second evidence, and from there on."""
+    """Fit, and print the seconds of the call, from its last iteration to the second evidence, and from there on."""
     af.conf.instance.output_path = folder
     problem, times = PROBLEMS[name](), {}
     real_after, real_run = Run.after, af.NSS.run
@@ -63,13 +63,13 @@ def main() -> None:
         name, folder, seed = given.fit
         return fit(name, folder, int(seed))
 
-    print("| | fit | until the second evidence | until the result | again |\n|---|---:|---:|---:|---:|", flush=True)
+    print("| | until the second evidence | until the result | again |\n|---|---:|---:|---:|", flush=True)
     for name in given.problems:
         rows = []
         for seed in range(given.repeats):
             with tempfile.TemporaryDirectory() as folder:
-                first, again = (measured(__file__, "--fit", name, folder, seed) for _ in range(2))
-            rows.append([*first, again[0]])
+                (_, *waits), (again, *_) = (measured(__file__, "--fit", name, folder, seed) for _ in range(2))
+            rows.append([*waits, again])
         columns = (f"{statistics.median(column):.1f} s" for column in zip(*rows, strict=True))
         print(f"| {name} | {' | '.join(columns)} |", flush=True)
     return None
