@@ -10,9 +10,10 @@ For each problem, seed by seed:
 - off: one that starts from it moved by three standard deviations in every parameter,
 - lacks a mode: of two modes, one that starts from what of it lies in the second.
 
-Prints how many had a usable second evidence, and of these the mean minus the truth (without one: minus the mean of
-"full") with its standard error, the scatter and the mean stated error; the median of evaluations, all draws included,
-and by which factor those of "full" are more; and of how many one was told that the start does not know the posterior.
+Prints how many had a usable second evidence without a whole run after them, and of these the mean minus the truth
+(without one: minus the mean of "full") with its standard error, the scatter and the mean stated error, the median of
+evaluations, all draws included, and by which factor those of "full" are more; and of how many of all one was told
+that the start does not know the posterior.
 """
 
 import argparse
@@ -70,15 +71,20 @@ def fits_of_seed(name: str, problem: problems.Problem, seed: int, settings: dict
     }
 
 
+def is_whole_run(case: str, info: dict, full: list[dict]) -> bool:
+    """Whether a fit that was given a start went on without it."""
+    return case not in ("full", "few") and info["number_live_points"] == full[0]["number_live_points"]
+
+
 def row(case: str, found: list[dict], full: list[dict], truth: float) -> str:
-    usable = [info for info in found if not info["importance_unusable"]]
-    evidences = np.array([info["log_evidence"] for info in usable])
+    usable = [info for info in found if not info["importance_unusable"] and not is_whole_run(case, info, full)]
+    evidences = np.array([info["log_evidence"] for info in usable] or [np.nan])
     mean, scatter = evidences.mean(), evidences.std(ddof=1) if len(usable) > 1 else np.nan
-    stated = np.mean([info["log_evidence_error"] for info in usable])
-    spent, of_full = (np.median([info["total_samples"] for info in infos]) for infos in (found, full))
+    stated = np.mean([info["log_evidence_error"] for info in usable] or [np.nan])
+    spent, of_full = (np.median([info["total_samples"] for info in infos]) for infos in (usable or found, full))
     told = sum(max(info.get("start_unknown", [0.0])) > MUCH_UNKNOWN for info in found)
     return (
-        f"| {case} | {len(usable)} of {len(found)} | {mean - truth:+.3f} ± {scatter / np.sqrt(len(usable)):.3f} "
+        f"| {case} | {len(usable)} of {len(found)} | {mean - truth:+.3f} ± {scatter / np.sqrt(len(evidences)):.3f} "
         f"| {scatter:.3f} | {stated:.3f} | {spent:,.0f} | {of_full / spent:.1f} | {told} |"
     )
 

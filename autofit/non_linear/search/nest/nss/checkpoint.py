@@ -232,6 +232,12 @@ def discard(path: Path) -> None:
             file.unlink()
 
 
+def discard_run(path: Path) -> None:
+    """Delete the run at ``path``, so that another can begin there; the lock of the process stays."""
+    for file in (Path(path), previous_path(path), history_path(path), draws_path(path)):
+        file.unlink(missing_ok=True)
+
+
 def _load(path: Path, history: Path) -> tuple[Any, list, np.ndarray, int]:
     content = _read(path)
     if "history" not in content:

@@ -278,15 +278,18 @@ def doubts_about_run(found: dict, n_dim: int, num_mcmc_steps: int) -> list[str]:
 def doubts_about_start(found: dict) -> list[str]:
     """Where ``samples_info`` tells that what was known before the run was wrong, or of no use."""
     shares = found.get("start_unknown", [])
-    doubts = [
+    return [
         f"start_from[{index}] does not know {share:.0%} of the posterior, which the run's few live points found. "
         "They may have found less of it than a whole run would: fit again without start_from if the evidence matters."
         for index, share in enumerate(shares)
         if share > MUCH_UNKNOWN
     ]
-    if shares and found["importance_unusable"]:
-        doubts.append(
-            "The few live points of a run that starts from what is known do not tell the evidence or the posterior "
-            "well by themselves, and there is no second opinion. Fit again without start_from."
-        )
-    return doubts
+
+
+def why_a_whole_run(found: dict) -> str:
+    """Why ``samples_info`` of a run that started from what was known makes another necessary."""
+    return (
+        "What start_from holds and what few live points found do not tell the posterior: "
+        f"{found['importance_unusable']}. A whole run from the prior begins; {found['log_evidence']:.2f} was what "
+        "nested sampling with few points came to."
+    )

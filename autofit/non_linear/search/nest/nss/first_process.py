@@ -163,6 +163,9 @@ class First(Alone):
 
     def lead(self, sampler: NestedSliceSampler, **settings: Any) -> NestedSliceSampler:
         """``sampler`` of all processes, each of which makes its own with these ``settings``."""
+        for name in ("init", "advance"):
+            for process in self._others:
+                self._store.delete(f"compiled/{name}/{process}")  # those of a sampler before
         self.tell("sampler", settings)
         return sampler._replace(
             init=_Led(self, "init", sampler.init),  # pyright: ignore[reportArgumentType]

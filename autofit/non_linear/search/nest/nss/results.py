@@ -74,7 +74,7 @@ def standing_of(run: Run) -> Standing:
     log_evidences = posterior_from(points.log_likelihood, points.birth, rng, n_simulations=10).log_evidences
     return Standing(
         dead_points=run.iteration * points.num_delete,
-        evaluations=run.evaluations,
+        evaluations=run.evaluations_before + run.evaluations,
         log_evidence=float(log_evidences.mean()),
         log_evidence_error=diagnostics.error_with_memory(float(log_evidences.std()), trust_of(run)),
         best_log_likelihood=float(points.log_likelihood.max()),
@@ -95,7 +95,7 @@ def internal_from(run: Run, importance: ImportanceSampler | None = None) -> _NSS
         logZs=posterior.log_evidences,
         wall_time=run.seconds,
         sampling_time=run.seconds,
-        evals=run.evaluations + sum(len(batch.positions) for batch in run.draws),
+        evals=run.evaluations_before + run.evaluations + sum(len(batch.positions) for batch in run.draws),
         ess=int(posterior.effective_sample_size),
         num_mcmc_steps=round(run.chains.slices.mean()),
         **{name: run.settings[name] for name in arguments},
@@ -107,9 +107,17 @@ def internal_from(run: Run, importance: ImportanceSampler | None = None) -> _NSS
             **trust,
             "log_evidence_simulated_error": simulated,
             **second_evidence.entries(float(posterior.log_evidences.mean()), error, second),
-            **({"start_unknown": importance.unknown()} if importance is not None and run.densities else {}),
+            **_unknown_to_the_start(run, importance),
         },
     )
+
+
+def _unknown_to_the_start(run: Run, importance: ImportanceSampler | None) -> dict[str, list[float]]:
+    if run.scouted is not None:
+        return {"start_unknown": run.scouted.unknown}
+    if importance is not None and run.densities:
+        return {"start_unknown": importance.unknown()}
+    return {}
 
 
 def with_samples_of(importance: ImportanceSampler, internal: _NSSInternal, model: Any) -> _NSSInternal:

@@ -15,12 +15,23 @@ from . import checkpoint, kernel
 from .checkpoint import CheckpointError, DamagedCheckpointError, Extent, History
 from .density import Mixture
 from .fingerprint import differences, first_difference
-from .run import Run
+from .run import Run, Scouted
 
-# What the settings of a run say of its start where it starts from the prior.
-NOTHING = "nothing"
+# What the settings of a run say of its start where it starts from the prior, and add where it does so after another.
+NOTHING, IN_VAIN = "nothing", ", in vain"
 # In standard deviations, by how much two fits of a density to the same samples may differ.
 DENSITY_TOLERANCE = 0.2
+
+
+def started_in_vain(path: Path) -> bool:
+    """Whether what is checkpointed at ``path`` started from what was known, and goes on from the prior."""
+    for file in (path, checkpoint.previous_path(path)):
+        try:
+            settings = checkpoint.load_notes(file).get("fingerprint", {}).get("settings", {})
+        except (CheckpointError, OSError):
+            continue
+        return settings.get("start_from", NOTHING).endswith(IN_VAIN)
+    return False
 
 
 class RunCheckpoint:
@@ -57,10 +68,17 @@ class RunCheckpoint:
             return "the same script begins it again"
         return f"the same script goes on from the checkpoint of iteration {self._on_disk}"
 
-    def begin(self, state: Any, run_key: jax.Array, densities: tuple[Mixture, ...]) -> Run:
-        """A run that begins with this state, and started from these densities."""
+    def begin(
+        self, state: Any, run_key: jax.Array, densities: tuple[Mixture, ...], scouted: Scouted | None = None
+    ) -> Run:
+        """A run that begins with this state and these densities, or from the prior after one that did in vain."""
         dead, draws = History(checkpoint.history_path(self._path)), History(checkpoint.draws_path(self._path))
-        return Run(state, dead, run_key, 0, 0.0, self._fingerprint, draws, densities=densities)
+        seconds = scouted.seconds if scouted else 0.0
+        run = Run(state, dead, run_key, 0, seconds, self._fingerprint, draws, densities=densities, scouted=scouted)
+        if scouted and self._saves:
+            checkpoint.discard_run(self._path)
+            self.save_if(True, run)
+        return run
 
     def load(self) -> Run | None:
         """
@@ -81,8 +99,9 @@ class RunCheckpoint:
             dead = History(checkpoint.history_path(self._path), list(map(kernel.with_records_only, dead)))
         self._on_disk = iteration
         seconds, densities = notes.get("seconds", 0.0), notes.get("densities", ())
-        draws = self._draws(notes)
-        return Run(state, dead, run_key, iteration, seconds, fingerprint, draws, densities=densities)
+        scouted = Scouted(*notes["scouted"]) if notes.get("scouted") else None
+        known = {"densities": densities, "scouted": scouted}
+        return Run(state, dead, run_key, iteration, seconds, fingerprint, self._draws(notes), **known)
 
     def verify(self, run: Run, evaluate: Callable[[np.ndarray], Any], densities: tuple[Mixture, ...]) -> None:
         """
@@ -117,6 +136,8 @@ class RunCheckpoint:
         if not (due and self._saves):
             return
         notes = {"seconds": run.seconds, "fingerprint": run.fingerprint, "densities": run.densities}
+        if run.scouted is not None:
+            notes["scouted"] = tuple(run.scouted)
         try:
             if run.draws and isinstance(run.draws, History):
                 notes["draws"] = {"extent": tuple(run.draws.flush()), "wanted": self._wanted_draws}
@@ -198,8 +219,11 @@ class NoCheckpoint(RunCheckpoint):
     def __init__(self, fingerprint: dict, logger: Logger) -> None:
         super().__init__(Path(), fingerprint, None, False, logger)
 
-    def begin(self, state: Any, run_key: jax.Array, densities: tuple[Mixture, ...]) -> Run:
-        return Run(state, [], run_key, 0, 0.0, self._fingerprint, [], densities=densities)
+    def begin(
+        self, state: Any, run_key: jax.Array, densities: tuple[Mixture, ...], scouted: Scouted | None = None
+    ) -> Run:
+        seconds = scouted.seconds if scouted else 0.0
+        return Run(state, [], run_key, 0, seconds, self._fingerprint, [], densities=densities, scouted=scouted)
 
     def load(self) -> None:
         return None

@@ -63,6 +63,25 @@ class Points(NamedTuple):
         return np.tile(self.n_live - np.arange(self.num_delete), self.iterations)
 
 
+class Scouted(NamedTuple):
+    """
+    What came of a run that started from what was known, and after which a whole one began.
+
+    Attributes
+    ----------
+    evaluations
+        Those it made, its importance draws among them.
+    seconds
+        How long it took, over all sessions.
+    unknown
+        Which share of the posterior that it found each of what it started from does not know.
+    """
+
+    evaluations: int
+    seconds: float
+    unknown: list[float]
+
+
 class Run(NamedTuple):
     """
     Where a run stands after an iteration.
@@ -88,6 +107,8 @@ class Run(NamedTuple):
         Iterations per second since the run stood elsewhere.
     densities
         What was known of the posterior when the run began (``start.py``).
+    scouted
+        What came of the run before, ``None`` if there was none.
     """
 
     state: Any
@@ -99,6 +120,7 @@ class Run(NamedTuple):
     draws: list
     pace: float = 0.0
     densities: tuple[Mixture, ...] = ()
+    scouted: Scouted | None = None
 
     def after(self, carry: tuple, block: Any, done: Any, seconds: float) -> Run:
         """
@@ -142,6 +164,11 @@ class Run(NamedTuple):
     def evaluations(self) -> int:
         """Likelihood evaluations of nested sampling, those of the initial points among them."""
         return self.n_live + sum(int(block.update_info.evaluations.sum(dtype=np.int64)) for block in self.dead)
+
+    @property
+    def evaluations_before(self) -> int:
+        """Those of the run before."""
+        return self.scouted.evaluations if self.scouted else 0
 
     @property
     def points(self) -> Points:

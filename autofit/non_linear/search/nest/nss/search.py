@@ -47,8 +47,8 @@ try:
     from .progress import Progress
     from .quick_update import QuickUpdates
     from .results import _NSSInternal
-    from .resume import NOTHING, NoCheckpoint, RunCheckpoint
-    from .run import Run
+    from .resume import IN_VAIN, NOTHING, NoCheckpoint, RunCheckpoint, started_in_vain
+    from .run import Run, Scouted
     from .run_plot import draw_run
     from .schedule import Due, Schedule
     from .slices import MOVES
@@ -149,7 +149,8 @@ class NSS(NonLinearSearch):
     start_from
         What is known of the posterior: the result, or the samples, of a fit of the same parameters, or a list of
         them. A quarter of the live points, with chains as short as they may be, then look for what that does not
-        know, and importance draws that begin with both give the evidence under the model's priors.
+        know, and importance draws that begin with both give the evidence under the model's priors. Where these pass
+        no check, a whole run follows, as without a start.
     moves
         How chains move: ``"shrink"`` on slices whose bracket only shrinks, steered by other lineages of live points,
         ``"step_out"`` on blackjax's own, bit for bit, which take up to twice as many evaluations.
@@ -264,6 +265,8 @@ class NSS(NonLinearSearch):
         self.num_importance_draws = num_importance_draws
         self.n_eff = n_eff
         self.start_from = known
+        self._start = f"{len(known)} fit(s)" if known else NOTHING
+        self._scouted = None
         self.moves = moves
         self._lock = None
         self._first = None
@@ -300,6 +303,8 @@ class NSS(NonLinearSearch):
         ctx
             What the host hands to a search: the model, and the fitness that its likelihood goes through.
         """
+        if self._goes_on_without_its_start:
+            return self._from_the_prior().run(ctx)
         model, analysis = ctx.model, ctx.fitness.analysis
         first = self._first or Alone()
         checkpoint, schedule = self._checkpoint_of(model, first.devices), self._schedule_of(analysis)
@@ -313,9 +318,10 @@ class NSS(NonLinearSearch):
             checks.memory_errors_explained(self.chunk_size or self.n_live, checkpoint.what_next),
         ):
             self._take_folder()
-            saved = checkpoint.load()
+            saved = None if self._scouted else checkpoint.load()
             moves = saved.settings["moves"] if saved else self.moves
-            sampler = first.lead(self._sampler(model, ctx.fitness, moves, first.devices), moves=moves)
+            sampler = self._sampler(model, ctx.fitness, moves, first.devices)
+            sampler = first.lead(sampler, moves=moves, starts=bool(self.start_from))
             self._say_what_runs(sampler, first.devices)
             evaluations = partial(interruptions.call, sampler.init, what="the likelihood")
             evaluate = partial(evaluations, save=checkpoint.leave_at_the_start)
@@ -353,6 +359,10 @@ class NSS(NonLinearSearch):
 
             internal = results.internal_from(run, importance)
             self._draw_the_end(run, analysis, quick_updates, internal.trust)
+        if self.start_from and internal.trust["importance_unusable"]:
+            self.logger.warning(diagnostics.why_a_whole_run(internal.trust))
+            scouted = Scouted(internal.evals, run.seconds, internal.trust.get("start_unknown", []))
+            return self._from_the_prior(scouted).run(ctx)
         self._say_what_to_believe(internal, model)
         return self._with_samples_asked_for(internal, importance, model)
 
@@ -411,7 +421,11 @@ class NSS(NonLinearSearch):
             model.unfreeze()
             overrides = search.execution_settings(analysis).fitness_overrides
             fitness = search.make_fitness(analysis=analysis, model=model, **overrides)
-            sampler = partial(search._sampler, model, fitness, devices=jax.devices())
+
+            def sampler(moves: str, starts: bool) -> kernel.NestedSliceSampler:
+                led = search if starts else search._from_the_prior()
+                return led._sampler(model, fitness, moves, jax.devices())
+
             summary, samples, internal = other.follow(sampler)
         for told in (summary, samples):
             if told is not None:
@@ -449,9 +463,21 @@ class NSS(NonLinearSearch):
             "termination": self.termination,
             "seed": self.backend_seed,
             "moves": self.moves,
-            "start_from": f"{len(self.start_from)} fit(s)" if self.start_from else NOTHING,
+            "start_from": self._start,
         }
         return fingerprint_of(settings, model, devices)
+
+    @property
+    def _goes_on_without_its_start(self) -> bool:
+        path = self._nss_checkpoint_path
+        return bool(self.start_from) and path is not None and started_in_vain(path)
+
+    def _from_the_prior(self, scouted: Scouted | None = None) -> NSS:
+        """This search where what it starts from is of no use: with all live points, and without it."""
+        search = copy(self)
+        search.start_from, search.n_eff, search._scouted = [], self._samples_wanted, scouted
+        search._start = self._start + IN_VAIN
+        return search
 
     @property
     def _samples_wanted(self) -> int:
@@ -540,7 +566,7 @@ class NSS(NonLinearSearch):
             self.logger.warning(doubt)
         state = evaluate(positions)
         self._look_at_the_first(np.asarray(state.particles.loglikelihood))
-        return checkpoint.begin(state, run_key, known)
+        return checkpoint.begin(state, run_key, known, self._scouted)
 
     def _look_at_the_first(self, log_likelihoods: np.ndarray) -> None:
         invalid = np.count_nonzero(log_likelihoods <= self.invalid_value)
@@ -592,9 +618,11 @@ class NSS(NonLinearSearch):
 
     def _say_what_to_believe(self, internal: _NSSInternal, model: AbstractPriorModel) -> None:
         self.logger.info(second_evidence.verdict(internal.trust))
-        doubts = diagnostics.doubts_about_start(internal.trust)
-        if not self.start_from or internal.trust["importance_unusable"]:
-            doubts += diagnostics.doubts_about_run(internal.trust, model.prior_count, internal.num_mcmc_steps)
+        doubts = (
+            diagnostics.doubts_about_start(internal.trust)
+            if self.start_from
+            else diagnostics.doubts_about_run(internal.trust, model.prior_count, internal.num_mcmc_steps)
+        )
         for doubt in doubts:
             self.logger.warning(doubt)
 

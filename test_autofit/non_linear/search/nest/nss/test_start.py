@@ -3,14 +3,16 @@
 import json
 import shutil
 from types import SimpleNamespace
+from unittest import mock
 
 import autofit as af
 import numpy as np
 import pytest
 from autofit import exc
-from autofit.non_linear.search.nest.nss import importance, start
+from autofit.non_linear.search.nest.nss import start
 from autofit.non_linear.search.nest.nss.density import fitted_mixture
 from autofit.non_linear.search.nest.nss.importance import ImportanceSampler, RunPoints
+from autofit.non_linear.search.nest.nss.schedule import Schedule
 from support.comparing import same_run
 from support.problems import gaussian_in_a_box, leave_at, two_modes
 
@@ -69,12 +71,92 @@ def test_of_several_starts_each_is_judged():
     assert info["start_unknown"] == pytest.approx([0.7, 0.0], abs=0.05)
 
 
-def test_a_start_without_a_second_opinion_is_told_of(monkeypatch, caplog):
-    monkeypatch.setattr(importance, "MAX_PARETO_K", -10.0)
+@pytest.fixture
+def in_vain(monkeypatch):
+    """No draws that begin with a start are of use, as where few points miss the best fit and the start is off."""
+    evidence = ImportanceSampler.evidence
+
+    def unusable_with_a_start(sampler):
+        found = evidence(sampler)
+        return found._replace(unusable="they are of no use") if sampler._known else found
+
+    monkeypatch.setattr(ImportanceSampler, "evidence", unusable_with_a_start)
+
+
+def test_after_a_start_in_vain_the_result_is_that_without_it(in_vain, caplog):
     problem = gaussian_in_a_box(2)
-    info = fit(problem, start_from=posterior(problem)).samples_info
-    assert info["importance_unusable"]
-    assert "Fit again without start_from" in caplog.text
+    settings = dict(n_live=120, num_delete=40, n_eff=600)
+    without, _ = af.NSS(**settings)._fit(problem.model, problem.analysis)
+    assert "A whole run from the prior begins" not in caplog.text
+    search = af.NSS(start_from=posterior(problem), **settings)
+    found, _ = search._fit(problem.model, problem.analysis)
+    assert "they are of no use. A whole run from the prior begins" in caplog.text
+    for name in ("positions", "loglikelihoods", "log_weights", "logZs"):
+        assert getattr(found, name).tobytes() == getattr(without, name).tobytes()
+    assert found.trust == {**without.trust, "start_unknown": found.trust["start_unknown"]}
+    assert found.trust["start_unknown"] == pytest.approx([0.0], abs=0.01)
+    assert found.n_live == 120
+    assert found.evals > without.evals
+    assert found.sampling_time > 0.0
+    assert search.start_from
+
+
+def leave_in_the_whole_run(search, problem, iteration):
+    begun, original = [], af.NSS._from_the_prior
+
+    def from_the_prior(self, *arguments):
+        begun.append(True)
+        return original(self, *arguments)
+
+    def until_next(_schedule, at, _pace):
+        if begun and at >= iteration:
+            raise KeyboardInterrupt
+        return 1
+
+    search.paths.model = problem.model
+    with (
+        mock.patch.object(af.NSS, "_from_the_prior", from_the_prior),
+        mock.patch.object(Schedule, "until_next", until_next),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        search._fit(problem.model, problem.analysis)
+
+
+@pytest.mark.parametrize("iteration", [0, 9])
+def test_a_whole_run_after_a_start_in_vain_is_gone_on_from(iteration, in_vain, caplog):
+    problem = gaussian_in_a_box(2)
+    settings = dict(n_live=120, num_delete=40, checkpoint_interval=2, start_from=posterior(problem, 2000))
+    whole, _ = af.NSS(**settings)._fit(problem.model, problem.analysis)
+    leave_in_the_whole_run(af.NSS(name="n", **settings), problem, iteration)
+    caplog.clear()
+    again = af.NSS(name="n", **settings)
+    again.paths.model = problem.model
+    again, _ = again._fit(problem.model, problem.analysis)
+    assert f"Resuming NSS from iteration {iteration - iteration % 2}" in caplog.text
+    assert "A whole run from the prior begins" not in caplog.text
+    assert same_run(again, whole)
+    assert again.trust == whole.trust
+    assert again.evals == whole.evals
+
+
+def test_a_damaged_checkpoint_of_a_whole_run_gives_way_to_the_one_before(in_vain, caplog):
+    problem = gaussian_in_a_box(2)
+    settings = dict(n_live=120, num_delete=40, checkpoint_interval=2, start_from=posterior(problem, 2000))
+    search = af.NSS(name="n", **settings)
+    leave_in_the_whole_run(search, problem, 9)
+    search.checkpoint_file.write_bytes(search.checkpoint_file.read_bytes()[:-10])
+    search._fit(problem.model, problem.analysis)
+    assert "Resuming NSS from iteration 6" in caplog.text
+
+
+def test_without_its_start_a_whole_run_is_not_gone_on_from(in_vain):
+    problem = gaussian_in_a_box(2)
+    settings = dict(name="n", n_live=120, num_delete=40, checkpoint_interval=2)
+    leave_in_the_whole_run(af.NSS(start_from=posterior(problem, 2000), **settings), problem, 9)
+    search = af.NSS(**settings)
+    search.paths.model = problem.model
+    with pytest.raises(exc.SearchException, match=r"start_from was 1 fit\(s\), in vain and is nothing"):
+        search._fit(problem.model, problem.analysis)
 
 
 def test_the_first_draws_are_from_what_is_known_too():
