@@ -9,7 +9,7 @@ import autofit as af
 import numpy as np
 import pytest
 from autofit import exc
-from autofit.non_linear.search.nest.nss import start
+from autofit.non_linear.search.nest.nss import checkpoint, start
 from autofit.non_linear.search.nest.nss.density import fitted_mixture
 from autofit.non_linear.search.nest.nss.importance import ImportanceSampler, RunPoints
 from autofit.non_linear.search.nest.nss.schedule import Schedule
@@ -136,6 +136,30 @@ def test_a_whole_run_after_a_start_in_vain_is_gone_on_from(iteration, in_vain, c
     assert "A whole run from the prior begins" not in caplog.text
     assert same_run(again, whole)
     assert again.trust == whole.trust
+    assert again.evals == whole.evals
+
+
+def test_killed_while_the_whole_run_takes_the_place_of_the_other_it_ends_alike(in_vain):
+    problem = gaussian_in_a_box(2)
+    settings = dict(n_live=120, num_delete=40, checkpoint_interval=2, start_from=posterior(problem, 2000))
+    whole, _ = af.NSS(**settings)._fit(problem.model, problem.analysis)
+    original = checkpoint._save_checkpoint
+
+    def killed_after_the_history(path, state, dead, run_key, iteration, notes):
+        if "scouted" in notes:
+            dead.flush()
+            raise KeyboardInterrupt
+        original(path, state, dead, run_key, iteration, notes)
+
+    search = af.NSS(name="n", **settings)
+    search.paths.model = problem.model
+    with (
+        mock.patch.object(checkpoint, "_save_checkpoint", killed_after_the_history),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        search._fit(problem.model, problem.analysis)
+    again, _ = search._fit(problem.model, problem.analysis)
+    assert same_run(again, whole)
     assert again.evals == whole.evals
 
 
