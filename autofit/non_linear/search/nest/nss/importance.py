@@ -319,8 +319,11 @@ class ImportanceSampler:
 
     @property
     def _is_hopeless(self) -> bool:
-        """Whether the samples asked for are out of reach, even if each density to come is much better."""
-        if not self._is_due:
+        """
+        Whether the samples asked for are out of reach, even if each density to come is much better. Never with what
+        was known before the run: it might be good, and to give it up costs another run.
+        """
+        if self._known or not self._is_due:
             return False
         densities_left = np.log(self._most_draws / self.draws) / np.log(GROWTH)
         efficiency = self.n_eff / len(self.log_weights) * HOPED_FOR**densities_left
