@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from autofit.non_linear.search.nest.nss.density import fitted_mixture
 from autofit.non_linear.search.nest.nss.importance import (
     MAX_DRAWS_PER_EFFECTIVE,
     ImportanceSampler,
@@ -46,9 +47,9 @@ def finished(sampler, log_likelihood=gaussian):
     return sampler
 
 
-def sampler_of(seed, batches=None, n_draws=3000, n_eff=0, run=None, batch_size=100):
+def sampler_of(seed, batches=None, n_draws=3000, n_eff=0, run=None, batch_size=100, known=()):
     run = run or posterior_draws(np.random.default_rng(seed))
-    return ImportanceSampler(run, n_draws, n_eff, batch_size, seed, [] if batches is None else batches)
+    return ImportanceSampler(run, n_draws, n_eff, batch_size, seed, [] if batches is None else batches, known)
 
 
 def test_over_many_seeds_the_evidence_is_right_and_its_error_honest():
@@ -141,6 +142,13 @@ def test_samples_that_are_out_of_reach_are_given_up_early():
     sampler = finished(sampler_of(1, n_draws=500, n_eff=1000), noise)
     assert sampler.draws < 0.5 * MAX_DRAWS_PER_EFFECTIVE * 1000
     assert sampler.n_eff < 50
+
+
+def test_with_a_density_that_was_known_no_sample_is_given_up_early():
+    rng = np.random.default_rng(1)
+    known = fitted_mixture(posterior_draws(rng).positions, np.ones(2000), rng)
+    sampler = finished(sampler_of(1, n_draws=500, n_eff=50, known=[known]), noise)
+    assert sampler.draws == 500 + MAX_DRAWS_PER_EFFECTIVE * 50
 
 
 def test_draws_that_are_seldom_where_the_posterior_is_are_unusable():
