@@ -284,12 +284,3 @@ def doubts_about_start(found: dict) -> list[str]:
         for index, share in enumerate(shares)
         if share > MUCH_UNKNOWN
     ]
-
-
-def why_a_whole_run(found: dict) -> str:
-    """Why ``samples_info`` of a run that started from what was known makes another necessary."""
-    return (
-        "What start_from holds and what few live points found do not tell the posterior: "
-        f"{found['importance_unusable']}. A whole run from the prior begins; {found['log_evidence']:.2f} was what "
-        "nested sampling with few points came to."
-    )

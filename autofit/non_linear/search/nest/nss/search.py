@@ -359,8 +359,8 @@ class NSS(NonLinearSearch):
 
             internal = results.internal_from(run, importance)
             self._draw_the_end(run, analysis, quick_updates, internal.trust)
-        if self.start_from and internal.trust["importance_unusable"]:
-            self.logger.warning(diagnostics.why_a_whole_run(internal.trust))
+        if self.start_from and not self._draws_suffice(importance, internal):
+            self.logger.warning(second_evidence.why_a_whole_run(internal.trust))
             scouted = Scouted(internal.evals, run.seconds, internal.trust.get("start_unknown", []))
             return self._from_the_prior(scouted).run(ctx)
         self._say_what_to_believe(internal, model)
@@ -626,6 +626,11 @@ class NSS(NonLinearSearch):
         for doubt in doubts:
             self.logger.warning(doubt)
 
+    def _draws_suffice(self, importance: ImportanceSampler | None, internal: _NSSInternal) -> bool:
+        """Whether they can be used, and give the samples wanted."""
+        usable = not internal.trust["importance_unusable"]
+        return importance is not None and usable and importance.n_eff >= self._samples_wanted
+
     def _with_samples_asked_for(
         self, internal: _NSSInternal, importance: ImportanceSampler | None, model: AbstractPriorModel
     ) -> _NSSInternal:
@@ -633,8 +638,7 @@ class NSS(NonLinearSearch):
         wanted = self._samples_wanted
         if wanted == 0:
             return internal
-        usable = not internal.trust["importance_unusable"]
-        if importance is not None and usable and importance.n_eff >= wanted:
+        if importance is not None and self._draws_suffice(importance, internal):
             return results.with_samples_of(importance, internal, model)
         if internal.ess < wanted:
             self.logger.warning(second_evidence.why_too_few(internal.trust, wanted, internal.ess))

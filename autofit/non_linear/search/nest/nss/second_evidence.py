@@ -95,10 +95,20 @@ def verdict(found: dict[str, Any]) -> str:
 
 def why_too_few(found: dict[str, Any], n_eff: int, run_effective: int) -> str:
     """Why the effective samples asked for were not reached, for the log."""
-    why = found["importance_unusable"]
-    if not why:
-        why = f"{found['importance_draws']:,} draws are worth {found['importance_n_eff']:,.0f}"
     return (
-        f"n_eff={n_eff:,} was not reached: {why}. The result holds nested sampling's samples, {run_effective:,} "
-        "effective ones. Fit again with more live points, whose density is better known."
+        f"n_eff={n_eff:,} was not reached: {_what_draws_lack(found)}. The result holds nested sampling's samples, "
+        f"{run_effective:,} effective ones. Fit again with more live points, whose density is better known."
     )
+
+
+def why_a_whole_run(found: dict[str, Any]) -> str:
+    """Why a run that started from what was known makes another necessary, for the log."""
+    return (
+        "What start_from holds and what few live points found do not tell the posterior: "
+        f"{_what_draws_lack(found)}. A whole run from the prior begins."
+    )
+
+
+def _what_draws_lack(found: dict[str, Any]) -> str:
+    why = found["importance_unusable"]
+    return why or f"{found['importance_draws']:,} draws are worth {found['importance_n_eff']:,.0f}"

@@ -9,7 +9,7 @@ import autofit as af
 import numpy as np
 import pytest
 from autofit import exc
-from autofit.non_linear.search.nest.nss import checkpoint, start
+from autofit.non_linear.search.nest.nss import checkpoint, importance, start
 from autofit.non_linear.search.nest.nss.density import fitted_mixture
 from autofit.non_linear.search.nest.nss.importance import ImportanceSampler, RunPoints
 from autofit.non_linear.search.nest.nss.schedule import Schedule
@@ -99,6 +99,16 @@ def test_after_a_start_in_vain_the_result_is_that_without_it(in_vain, caplog):
     assert found.evals > without.evals
     assert found.sampling_time > 0.0
     assert search.start_from
+
+
+def test_draws_that_are_too_few_are_in_vain_too(monkeypatch, caplog):
+    monkeypatch.setattr(importance, "MAX_DRAWS_PER_EFFECTIVE", 0)
+    problem = gaussian_in_a_box(2)
+    info = fit(problem, n_live=120, num_delete=40, n_eff=50_000, start_from=posterior(problem)).samples_info
+    assert "draws are worth" in caplog.text
+    assert "A whole run from the prior begins" in caplog.text
+    assert not info["importance_unusable"]
+    assert info["number_live_points"] == 120
 
 
 def leave_in_the_whole_run(search, problem, iteration):
