@@ -78,13 +78,16 @@ def is_whole_run(case: str, info: dict, full: list[dict]) -> bool:
 
 def row(case: str, found: list[dict], full: list[dict], truth: float) -> str:
     usable = [info for info in found if not info["importance_unusable"] and not is_whole_run(case, info, full)]
-    evidences = np.array([info["log_evidence"] for info in usable] or [np.nan])
-    mean, scatter = evidences.mean(), evidences.std(ddof=1) if len(usable) > 1 else np.nan
-    stated = np.mean([info["log_evidence_error"] for info in usable] or [np.nan])
-    spent, of_full = (np.median([info["total_samples"] for info in infos]) for infos in (usable or found, full))
     told = sum(max(info.get("start_unknown", [0.0])) > MUCH_UNKNOWN for info in found)
+    first = f"| {case} | {len(usable)} of {len(found)} |"
+    if not usable:
+        return f"{first} | | | | | {told} |"
+    evidences = np.array([info["log_evidence"] for info in usable])
+    mean, scatter = evidences.mean(), evidences.std(ddof=1) if len(usable) > 1 else np.nan
+    stated = np.mean([info["log_evidence_error"] for info in usable])
+    spent, of_full = (np.median([info["total_samples"] for info in infos]) for infos in (usable, full))
     return (
-        f"| {case} | {len(usable)} of {len(found)} | {mean - truth:+.3f} ± {scatter / np.sqrt(len(evidences)):.3f} "
+        f"{first} {mean - truth:+.3f} ± {scatter / np.sqrt(len(usable)):.3f} "
         f"| {scatter:.3f} | {stated:.3f} | {spent:,.0f} | {of_full / spent:.1f} | {told} |"
     )
 
