@@ -1,4 +1,4 @@
-"""Errors people can act on: what is checked before anything is compiled, and what JAX's own errors mean. Each error
+"""Errors people can act on: what is checked before a run begins, and what JAX's own errors mean. Each error
 names what was given and what to do."""
 
 import math
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from autofit import exc
 
 try:
@@ -54,6 +55,23 @@ def check_log_likelihood(log_likelihood: Callable, n_dim: int) -> None:
             f"log_likelihood_function returns an array of shape {found.shape} and type {found.dtype}; it has to "
             "return one real number for one instance of the model, such as the jnp.sum over all pixels."
         )
+
+
+def check_first_points(log_likelihoods: np.ndarray, invalid_value: float) -> str:
+    """What is remarkable of the ``(n_live,)`` log likelihoods of the first points, if anything; one must be valid."""
+    invalid = np.count_nonzero(log_likelihoods <= invalid_value)
+    if invalid == len(log_likelihoods):
+        raise exc.SearchException(
+            f"None of the n_live={invalid} points drawn from the prior has a valid log likelihood: each is "
+            "NaN, infinite, above the magnitude ceiling or ruled out by an assertion on the model. Evaluate "
+            "the analysis's log_likelihood_function at a point you know, and check the priors."
+        )
+    if invalid == 0:
+        return ""
+    return (
+        f"{invalid} of the n_live={len(log_likelihoods)} points drawn from the prior are invalid (NaN, infinite or "
+        "ruled out by an assertion); they die first, and count as prior volume without likelihood."
+    )
 
 
 @contextmanager

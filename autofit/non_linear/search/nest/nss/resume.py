@@ -72,7 +72,7 @@ class RunCheckpoint:
         self, state: Any, run_key: jax.Array, densities: tuple[Mixture, ...], scouted: Scouted | None = None
     ) -> Run:
         """A run that begins with this state and these densities, or from the prior after one that did in vain."""
-        dead, draws = History(checkpoint.history_path(self._path)), History(checkpoint.draws_path(self._path))
+        dead, draws = self._without_points()
         seconds = scouted.seconds if scouted else 0.0
         run = Run(state, dead, run_key, 0, seconds, self._fingerprint, draws, densities=densities, scouted=scouted)
         if scouted and self._saves:
@@ -165,6 +165,10 @@ class RunCheckpoint:
         """What a signal asks for before there is a run."""
         self._logger.info("NSS stops before the first iteration of this session; %s.", self.what_next())
 
+    def _without_points(self) -> tuple[list, list]:
+        """Dead points and importance draws of a run that has none yet."""
+        return History(checkpoint.history_path(self._path)), History(checkpoint.draws_path(self._path))
+
     def _load_newest_whole(self) -> tuple:
         try:
             return checkpoint._load_checkpoint(self._path)
@@ -219,14 +223,11 @@ class NoCheckpoint(RunCheckpoint):
     def __init__(self, fingerprint: dict, logger: Logger) -> None:
         super().__init__(Path(), fingerprint, None, False, logger)
 
-    def begin(
-        self, state: Any, run_key: jax.Array, densities: tuple[Mixture, ...], scouted: Scouted | None = None
-    ) -> Run:
-        seconds = scouted.seconds if scouted else 0.0
-        return Run(state, [], run_key, 0, seconds, self._fingerprint, [], densities=densities, scouted=scouted)
-
     def load(self) -> None:
         return None
+
+    def _without_points(self) -> tuple[list, list]:
+        return [], []
 
 
 def _check_shape(run: Run) -> None:

@@ -565,24 +565,9 @@ class NSS(NonLinearSearch):
         for doubt in diagnostics.doubts_about_settings(model.prior_count, *settings):
             self.logger.warning(doubt)
         state = evaluate(positions)
-        self._look_at_the_first(np.asarray(state.particles.loglikelihood))
+        if doubt := checks.check_first_points(np.asarray(state.particles.loglikelihood), self.invalid_value):
+            self.logger.info(doubt)
         return checkpoint.begin(state, run_key, known, self._scouted)
-
-    def _look_at_the_first(self, log_likelihoods: np.ndarray) -> None:
-        invalid = np.count_nonzero(log_likelihoods <= self.invalid_value)
-        if 0 < invalid < len(log_likelihoods):
-            self.logger.info(
-                "%d of the n_live=%d points drawn from the prior are invalid (NaN, infinite or ruled out by an "
-                "assertion); they die first, and count as prior volume without likelihood.",
-                invalid,
-                len(log_likelihoods),
-            )
-        if invalid == len(log_likelihoods):
-            raise exc.SearchException(
-                f"None of the n_live={invalid} points drawn from the prior has a valid log likelihood: each is "
-                "NaN, infinite, above the magnitude ceiling or ruled out by an assertion on the model. Evaluate "
-                "the analysis's log_likelihood_function at a point you know, and check the priors."
-            )
 
     def _go_on(self, saved: Run, checkpoint: RunCheckpoint, evaluate: Callable, known: tuple[Mixture, ...]) -> Run:
         """A checkpointed run, if it is of the same likelihood and start still; ``evaluate(positions) -> state``."""
