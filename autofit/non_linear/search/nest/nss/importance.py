@@ -246,7 +246,7 @@ class ImportanceSampler:
         weights = _scaled(log_weights) / _scaled(log_weights).sum()
         log_posterior = log_likelihood + log_standard_normal(positions) - log_mean(log_weights)[0]
         return [
-            float(weights @ (density.log_density(positions) - log_posterior < np.log(KNOWN_SHARE)))
+            min(1.0, float(weights @ (density.log_density(positions) - log_posterior < np.log(KNOWN_SHARE))))
             for density in self._known
         ]
 
