@@ -475,7 +475,7 @@ class NSS(NonLinearSearch):
     def _from_the_prior(self, scouted: Scouted | None = None) -> NSS:
         """This search where what it starts from is of no use: with all live points, and without it."""
         search = copy(self)
-        search.start_from, search.n_eff, search._scouted = [], self._samples_wanted, scouted
+        search.start_from, search.n_eff, search._scouted = (), self._samples_wanted, scouted
         search._start = self._start + IN_VAIN
         return search
 
