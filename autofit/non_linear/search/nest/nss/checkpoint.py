@@ -65,16 +65,25 @@ class History(list):
         The dead points so far.
     stored
         The part of the file that holds the first of them.
+    last_frame
+        Where in the file the last frame of that part begins, in bytes.
     """
 
-    def __init__(self, path: Path, blocks: Iterable = (), stored: Extent = Extent()) -> None:  # noqa: B008 (immutable)
+    def __init__(
+        self,
+        path: Path,
+        blocks: Iterable = (),
+        stored: Extent = Extent(),  # noqa: B008 (immutable)
+        last_frame: int = 0,
+    ) -> None:
         super().__init__(blocks)
         self.path = Path(path)
         self.stored = stored
+        self._last_frame = last_frame
 
     def __add__(self, blocks: list) -> "History":
         """This history and more, of which as much is on disk as of this one; this one stays as it is."""
-        return History(self.path, [*self, *blocks], self.stored)
+        return History(self.path, [*self, *blocks], self.stored, self._last_frame)
 
     def flush(self) -> Extent:
         """Append the blocks that are not on disk yet, and return what is there then."""
@@ -92,16 +101,36 @@ class History(list):
             os.fsync(file.fileno())
         if created:
             _sync_folder(self.path.parent)
+        self._last_frame = self.stored.length
         self.stored = Extent(self.stored.length + _FRAME.size + len(payload), len(self), digest)
         return self.stored
+
+    def begin_anew_if_lost(self) -> bool:
+        """
+        Whether the file no longer holds what was stored: it was removed, replaced or cut off. All blocks are written
+        by the next ``flush`` then. The last frame's digest tells, since it covers all frames before it.
+        """
+        if self.stored.blocks == 0:
+            return False
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self._last_frame)
+                _, digest = _FRAME.unpack(file.read(_FRAME.size))
+                holds = digest == self.stored.digest and os.fstat(file.fileno()).st_size >= self.stored.length
+        except (FileNotFoundError, struct.error):
+            holds = False
+        if not holds:
+            self.stored = Extent()
+        return not holds
 
     @classmethod
     def load(cls, path: Path, extent: Extent) -> "History":
         """Read the part of the history that belongs to a checkpoint. Raises ``DamagedCheckpointError``."""
         with open(path, "rb") as file:
             content = memoryview(file.read(extent.length))
-        blocks, position, digest = [], 0, _NO_DIGEST
+        blocks, position, last_frame, digest = [], 0, 0, _NO_DIGEST
         while position < len(content):
+            last_frame = position
             if position + _FRAME.size > len(content):
                 raise DamagedCheckpointError(f"{path} is damaged: a frame is cut off.")
             size, expected = _FRAME.unpack(content[position : position + _FRAME.size])
@@ -113,7 +142,7 @@ class History(list):
             position += _FRAME.size + size
         if digest != extent.digest or len(blocks) != extent.blocks:
             raise DamagedCheckpointError(f"{path} is damaged: it does not belong to its checkpoint.")
-        return cls(path, blocks, extent)
+        return cls(path, blocks, extent, last_frame)
 
 
 def history_path(path: Path) -> Path:

@@ -4,8 +4,12 @@ names what was given and what to do."""
 import math
 import numbers
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from logging import Logger
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,9 @@ try:
     import jax.numpy as jnp
 except ImportError:  # of which ``why_not_imported`` tells
     pass
+
+# By how much the log density of a prior may differ between its draws and its density: more than rounding does.
+PRIOR_TOLERANCE = 0.01
 
 
 def why_not_imported(error: Exception | None) -> ImportError:
@@ -32,8 +39,49 @@ def why_not_imported(error: Exception | None) -> ImportError:
     )
 
 
+def archive_path(folder: Path) -> Path:
+    """The zip that the host makes of a finished fit's folder."""
+    return folder.with_name(f"{folder.name}.zip")
+
+
+def check_archive(folder: Path, logger: Logger) -> None:
+    """
+    Whether the zip of a finished fit can be unpacked, before the host deletes the folder beside it to do so. A zip
+    that was cut off while it was made of a finished folder is put aside.
+
+    Raises
+    ------
+    SearchException
+        If it cannot, and there is no finished folder; nothing is changed then.
+    """
+    archive = archive_path(folder)
+    if not archive.exists():
+        return
+    try:
+        with zipfile.ZipFile(archive) as content:
+            damaged = content.testzip()
+        why = f"the checksum of {damaged} in it is wrong" if damaged else ""
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        why = str(error)
+    if not why:
+        return
+    if (folder / ".completed").exists():
+        aside = archive.with_name(f"{archive.name}.damaged")
+        os.replace(archive, aside)
+        logger.warning("%s is damaged (%s) and is kept as %s; its folder is whole.", archive, why, aside.name)
+        return
+    raise exc.SearchException(
+        f"{archive} is damaged ({why}), as a full disk or a process killed at the end leaves it. Nothing was "
+        f"deleted: restore it from a copy; or move {archive.name} away, and the fit goes on from what is in "
+        f"{folder}, or begins anew where that holds nothing; or give this fit another name."
+    )
+
+
 def check_priors(model: Any) -> None:
-    """Whether JAX can trace the transform and the density of every prior; else a ``SearchException`` names it."""
+    """
+    Whether JAX can trace the transform and the density of every prior, and whether both are of the same prior; else a
+    ``SearchException`` names it.
+    """
     number = jax.ShapeDtypeStruct((), jnp.result_type(float))
     for name, prior in model.prior_tuples_ordered_by_id:
         for method in ("value_for", "log_prior_from_value"):
@@ -45,6 +93,22 @@ def check_priors(model: Any) -> None:
                     f"trace its {method} ({type(error).__name__}: {str(error).splitlines()[0]}). Take one of "
                     f"PyAutoFit's priors, or write {method}(value, xp) with the functions of xp alone."
                 ) from error
+    priors = [prior for _, prior in model.prior_tuples_ordered_by_id]
+    of_all = jax.jit(lambda units: jnp.stack([_log_density_of_units(prior, units) for prior in priors]))
+    found = np.asarray(of_all(jnp.linspace(0.02, 0.98, 25)))
+    for (name, prior), log_density in zip(model.prior_tuples_ordered_by_id, found, strict=True):
+        if not np.ptp(log_density) < PRIOR_TOLERANCE:
+            raise exc.SearchException(
+                f"The prior {type(prior).__name__} of the parameter {name!r} is two priors: what its value_for draws "
+                f"is up to exp({np.ptp(log_density):.2g}) times as dense as its log_prior_from_value says, relative "
+                "to elsewhere. Make log_prior_from_value the log density of what value_for draws, but for a constant."
+            )
+
+
+def _log_density_of_units(prior: Any, units: jax.Array) -> jax.Array:
+    """``(n,)`` float: the log density of a prior with respect to the unit, at ``(n,)`` units. A constant."""
+    values, slopes = jax.jvp(lambda x: prior.value_for(x, xp=jnp), (units,), (jnp.ones_like(units),))
+    return prior.log_prior_from_value(values, xp=jnp) + jnp.log(jnp.abs(slopes))
 
 
 def check_log_likelihood(log_likelihood: Callable, n_dim: int) -> None:

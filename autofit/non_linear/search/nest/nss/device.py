@@ -1,14 +1,18 @@
 """The thread in which the device compiles and computes, while the caller waits in Python."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any
 
 import jax
 from autofit import exc
+
+# How often the waiting thread looks for signals.
+POLL_SECONDS = 0.1
 
 
 class LostProcessError(exc.SearchException):
@@ -31,14 +35,11 @@ class DeviceThread:
 
     Attributes
     ----------
-    wake
-        Set by whoever wants the wait for the device to be interrupted.
     who_is_late
         ``who_is_late() -> str``: what is known of other processes that this one's device waits for.
     """
 
     def __init__(self, logger: logging.Logger, stalled_after: float | None, what_next: Callable[[], str]) -> None:
-        self.wake = threading.Event()
         self._logger = logger
         self._stalled_after = stalled_after
         self._what_next = what_next
@@ -51,8 +52,11 @@ class DeviceThread:
         """The thread, if it is still at a call."""
         return self._thread if self._thread is not None and self._thread.is_alive() else None
 
-    def call(self, function: Callable, *arguments: Any, on_wake: Callable[[Future], None]) -> Any:
-        """The result of ``function``, once it is there; ``on_wake(future)`` is called each time ``wake`` is set."""
+    def call(self, function: Callable, *arguments: Any, on_poll: Callable[[Future], None]) -> Any:
+        """
+        The result of ``function``, once it is there. ``on_poll(future)`` is called in the caller's thread before it
+        begins and every ``POLL_SECONDS``, and may raise an error instead.
+        """
         future = Future()
 
         def work() -> None:
@@ -60,29 +64,24 @@ class DeviceThread:
                 future.set_result(jax.block_until_ready(function(*arguments)))
             except BaseException as error:
                 future.set_exception(error)
-            self.wake.set()
 
-        self.wake.clear()
-        on_wake(future)
-        if self._error is not None:
-            raise self._error
+        on_poll(future)
         self._thread = threading.Thread(target=work, daemon=True)
         self._thread.start()
         started = time.monotonic()
-        while not future.done():
-            if not self.wake.wait(self._stalled_after):
-                self._say_that_nothing_happens(time.monotonic() - started)
-            self.wake.clear()
+        warn_at = math.inf if self._stalled_after is None else self._stalled_after
+        while wait([future], POLL_SECONDS).not_done:
             if self._error is not None:
                 raise self._error
-            if not future.done():
-                on_wake(future)
+            on_poll(future)
+            if (seconds := time.monotonic() - started) > warn_at:
+                warn_at = seconds + (self._stalled_after or 0.0)
+                self._say_that_nothing_happens(seconds)
         return future.result()
 
     def give_up(self, error: Exception) -> None:
         """Let the call that waits, or the next one, raise this error: its result will not come."""
         self._error = error
-        self.wake.set()
 
     def _say_that_nothing_happens(self, seconds: float) -> None:
         self._logger.warning(

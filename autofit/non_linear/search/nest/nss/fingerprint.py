@@ -12,6 +12,11 @@ from autofit.mapper.identifier import Identifier
 
 #: Another value of these is another run; another value of the rest of a fingerprint is worth a warning.
 MUST_MATCH = ("settings", "parameters", "model", "precision")
+#: The square root of the precision of a double.
+ROUNDING = math.sqrt(np.finfo(float).eps)
+#: By how much the same log likelihood may differ between devices, or where it is noisy, as inversions are on GPUs:
+#: the relative tolerance of the host's own check of a resumed fit, and what changes no posterior.
+NOISE = {"relative": 1e-5, "absolute": 0.01}
 
 
 def fingerprint_of(settings: dict[str, Any], model: Any, devices: Sequence[Any]) -> dict[str, Any]:
@@ -54,12 +59,13 @@ class Difference(NamedTuple):
     now: float
 
 
-def first_difference(before: Any, now: Any) -> Difference | None:
-    """Where the log likelihoods or log priors of two sets of particles differ by more than rounding."""
-    tolerance = math.sqrt(np.finfo(now.position.dtype).eps)
+def first_difference(
+    before: Any, now: Any, relative: float = ROUNDING, absolute: float = ROUNDING
+) -> Difference | None:
+    """Where the log likelihoods or log priors of two sets of particles differ by more than the tolerances."""
     for name, meaning in (("loglikelihood", "log likelihood"), ("logdensity", "log prior")):
         old, new = np.asarray(getattr(before, name)), np.asarray(getattr(now, name))
-        differs = ~np.isclose(old, new, rtol=tolerance, atol=tolerance)
+        differs = ~np.isclose(old, new, rtol=relative, atol=absolute)
         if np.any(differs):
             worst = np.flatnonzero(differs)[0]
             return Difference(meaning, float(old[worst]), float(new[worst]))

@@ -1,4 +1,4 @@
-"""What a run does when it is told to stop: SIGTERM, SIGINT, and the SIGUSR1 that schedulers send ahead of time.
+"""What a run does when a signal would end its process: SIGTERM, SIGINT, or what schedulers send ahead of the end.
 
 ========  ============================================================================================
 signal    what is done
@@ -10,6 +10,9 @@ first     What the device will finish in ``GRACE_SECONDS`` is waited for, and sa
 second    During the wait, it ends the wait; what was finished before is saved.
 third     Or one during the save: it ends the process at once, as if nothing listened.
 ========  ============================================================================================
+
+A handler only sets a flag, which the main thread reads ten times a second: it must not wait for a lock that the main
+thread may hold.
 """
 
 import atexit
@@ -28,19 +31,40 @@ from typing import Any
 
 import jax
 
-from .device import DeviceThread, LostProcessError
+from .device import DeviceThread
 
 GRACE_SECONDS = 2.0
 # Signals of two processes that are less than this apart are one.
 SAME_SECONDS = 10.0
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+
+
+def _numbers(*names: str) -> set[int]:
+    """The signals of these names that the platform has."""
+    return {getattr(signal, f"SIG{name}") for name in names if hasattr(signal, f"SIG{name}")}
+
+
+# Those that end a process which does not listen: not those that cannot be heard, that tell of the process's own
+# faults, or that stop and continue it.
+SIGNALS = tuple(
+    sorted(
+        (signal.valid_signals() & set(signal.Signals))
+        - _numbers("KILL", "STOP", "SEGV", "BUS", "FPE", "ILL", "ABRT", "TRAP", "SYS", "PIPE")
+        - _numbers("CHLD", "CONT", "URG", "WINCH", "TSTP", "TTIN", "TTOU", "INFO")
+    )
+)
+# Timers and profilers send them many times a second to who listens.
+TIMERS = _numbers("ALRM", "VTALRM", "PROF")
 
 
 def handlers_to_replace() -> dict[int, Any]:
     """The handlers of ``SIGNALS``, but for those that have to stay."""
     # None was not installed from Python and could not be put back; what is ignored stays ignored.
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    return {number: handler for number, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
+    return {
+        number: handler
+        for number, handler in handlers.items()
+        if handler not in (None, signal.SIG_IGN) and not (number in TIMERS and callable(handler))
+    }
 
 
 class Interruptions:
@@ -62,6 +86,8 @@ class Interruptions:
         self._device = device
         self._handlers = {}
         self._received = None
+        self._hurry = False
+        self._answer_by = None
         self._last_received = -math.inf
         self._save = None
         self._compiled = {}
@@ -83,27 +109,18 @@ class Interruptions:
         Compile a jitted function if need be, call it and wait, ready to answer a signal by calling ``save``.
 
         ``what`` it computes is said in the log while it is compiled, which for a likelihood of many operations takes
-        minutes. Where another process is lost, ``save`` is called too, and the error goes on.
+        minutes.
         """
-        try:
-            return self._call(jitted, *arguments, what=what, save=save)
-        except LostProcessError:
-            save()
-            raise
-
-    def _call(self, jitted: jax.stages.Wrapped, *arguments: Any, what: str, save: Callable[[], None]) -> Any:
-        if not self._handlers:
-            return jax.block_until_ready(jitted(*arguments))
-        on_wake = partial(self._answer_after_a_while, save)
+        on_poll = partial(self._answer_after_a_while, save)
         if jitted not in self._compiled:
             self._logger.info("Compiling %s.", what)
             started = time.perf_counter()
             # Traced in this thread: contexts such as jax.default_device do not reach another.
             with self.answered_by(save):
                 lowered = jitted.lower(*arguments)
-            self._compiled[jitted] = self._device.call(lowered.compile, on_wake=on_wake)
+            self._compiled[jitted] = self._device.call(lowered.compile, on_poll=on_poll)
             self._logger.info("Compiled %s in %.1f s.", what, time.perf_counter() - started)
-        return self._device.call(self._compiled[jitted], *arguments, on_wake=on_wake)
+        return self._device.call(self._compiled[jitted], *arguments, on_poll=on_poll)
 
     @contextmanager
     def answered_by(self, save: Callable[[], None]) -> Iterator[None]:
@@ -129,9 +146,10 @@ class Interruptions:
             signal.signal(number, signal.SIG_DFL)
 
     def _receive(self, number: int, frame: Any) -> None:
+        if self._received is not None:
+            self._hurry = True
+            self._let_the_next_one_kill()
         self._received, self._last_received = (number, frame), time.monotonic()
-        self._let_the_next_one_kill()
-        self._device.wake.set()
         if self._save is not None:
             self._answer(self._save)
 
@@ -139,10 +157,9 @@ class Interruptions:
         """Answer a signal, unless the device finishes in time: then the next place answers it, with what is new."""
         if self._received is None:
             return
-        if self._device.busy_thread:
-            self._listen()  # to another signal, which cuts this wait short
-            self._device.wake.wait(GRACE_SECONDS)
-        if not future.done():
+        if self._answer_by is None:
+            self._answer_by = time.monotonic() + (GRACE_SECONDS if self._device.busy_thread else 0.0)
+        if not future.done() and (self._hurry or time.monotonic() >= self._answer_by):
             self._answer(save)
 
     def _answer(self, save: Callable[[], None]) -> None:
@@ -150,7 +167,7 @@ class Interruptions:
         if self._received is None:
             return
         number, frame = self._received
-        self._received = None
+        self._received, self._hurry, self._answer_by = None, False, None
         self._let_the_next_one_kill()
         self._logger.info("%s received.", signal.Signals(number).name)
         save()

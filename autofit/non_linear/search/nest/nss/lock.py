@@ -1,12 +1,21 @@
-"""One process per folder: the lock a fit holds while it runs."""
+"""One process per folder: the lock of a fit, from before the host reads the folder until its results are stored.
+
+The lock file lies beside the folder, not in it: the host deletes, zips and unpacks the folder, and on a network file
+system a file that is open cannot be deleted.
+"""
 
 import logging
 import os
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+# How long to wait for a process that only reads a finished fit, before looking again whether it is one.
+SECONDS_PER_TRY = 1.0
 
 
 class FolderInUseError(Exception):
@@ -15,47 +24,107 @@ class FolderInUseError(Exception):
 
 class FolderLock:
     """
-    Keeps other processes out of a folder once it is taken, until the end of a ``with`` statement. The operating
-    system frees it when the process ends, in whatever way. A pickled copy holds nothing.
+    Keeps other processes out of a folder once it is taken, until the end of a ``with`` statement.
+
+    The operating system frees the lock when the process ends, in whatever way. A pickled copy holds nothing.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._lock = None
+        self._folder = Path()
+        self._file_id = None
 
     def __enter__(self) -> "FolderLock":
         return self
 
     def __exit__(self, *_: Any) -> None:
         if self._lock is not None:
+            if self._file_id == _file_id(lock_path(self._folder)):
+                holder_path(self._folder).unlink(missing_ok=True)
             self._lock.release()
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_lock": None}
 
-    def take(self, path: Path) -> None:
+    def take(self, folder: Path, is_finished: Callable[[], bool] = lambda: False) -> None:
         """
-        Hold the lock file at ``path``, which names its holder; a second time changes nothing.
+        Hold ``folder``; a second call changes nothing.
+
+        Parameters
+        ----------
+        folder
+            It need not exist yet.
+        is_finished
+            Whether the fit in it is finished. Processes that read it take turns then.
 
         Raises
         ------
         FolderInUseError
-            If another process holds it. Where the file system has no locks, a warning is logged instead.
+            If another process runs the fit. Where the file system has no locks, a warning is logged instead.
         """
         if self._lock is not None:
             return
-        lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise FolderInUseError(
-                f"{path.parent} is in use by {path.read_text() or 'another process'}: wait until that fit is over, "
-                "stop it, or give this fit another name."
-            ) from error
-        except (OSError, NotImplementedError) as error:
-            self._logger.warning(
-                "%s cannot be locked (%s): make sure no other process runs this fit.", path.parent, error
-            )
+        path, waits = lock_path(folder), False
+        lock = FileLock(path, thread_local=False, fallback_to_soft=False)
+        while self._lock is None:
+            finished = is_finished()
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=SECONDS_PER_TRY if finished else 0.0)
+            except Timeout as error:
+                if not (finished or is_finished()):
+                    raise FolderInUseError(
+                        f"{folder} is in use by {_holder(folder)}: wait until that fit is over, stop it, or give "
+                        "this fit another name."
+                    ) from error
+                if not waits:
+                    self._logger.info("Waiting for %s, which reads this finished fit.", _holder(folder))
+                waits = True
+            except (OSError, NotImplementedError) as error:
+                log = self._logger.debug if finished else self._logger.warning
+                log("%s cannot be locked (%s): make sure no other process runs this fit.", folder, error)
+                return
+            else:
+                self._lock, self._folder, self._file_id = lock, Path(folder), _file_id(path)
+                holder_path(folder).write_text(f"host {socket.gethostname()}, process {os.getpid()}")
+
+    def check(self) -> None:
+        """
+        Make sure that the folder is still held, before something is written to it.
+
+        Raises
+        ------
+        FolderInUseError
+            If the lock file was removed or replaced, and another process holds the folder since.
+        """
+        if self._lock is None or self._file_id == _file_id(lock_path(self._folder)):
             return
-        self._lock = lock
-        path.write_text(f"host {socket.gethostname()}, process {os.getpid()}")
+        self._logger.warning("%s was removed or replaced; the folder is locked again.", lock_path(self._folder))
+        self._lock.release()
+        self._lock = None
+        self.take(self._folder)
+
+
+def lock_path(folder: Path) -> Path:
+    """The lock file of a folder."""
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def holder_path(folder: Path) -> Path:
+    """The file that names who holds a folder: on Windows nobody else can read the lock file."""
+    return folder.with_name(f".{folder.name}.holder")
+
+
+def _holder(folder: Path) -> str:
+    with suppress(OSError):
+        return holder_path(folder).read_text() or "another process"
+    return "another process"
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    """What tells one file from another of the same name; ``None`` if there is none."""
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None

@@ -108,7 +108,7 @@ class Other:
     def _compute(self, function: Callable, *arguments: Any) -> Any:
         """The result of what all compute; left at once where the first process ends without it."""
         try:
-            return self._device.call(function, *arguments, on_wake=lambda _: self._leave_if_all_is_over())
+            return self._device.call(function, *arguments, on_poll=lambda _: self._leave_if_all_is_over())
         except (jax.errors.JaxRuntimeError, ValueError) as error:  # of which the latter is gloo's
             # One of the others died, or this one failed: the first process tells.
             self._tell("failure", str(error))
@@ -156,7 +156,6 @@ class Other:
                 continue
             except ConnectionError:
                 self._end = End("error", "process 0 died. The same command goes on from its last checkpoint", True)
-            self._device.wake.set()
             return
 
     def _listen_to_signals(self) -> None:

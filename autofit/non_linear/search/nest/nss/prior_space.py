@@ -26,7 +26,8 @@ def to_standard_normal(model: Any, positions: np.ndarray) -> np.ndarray:
     for (name, prior), values in zip(model.prior_tuples_ordered_by_id, positions.T, strict=True):
         try:
             unit = np.asarray(prior.unit_value_for(values), dtype=float)
-            back = np.array([prior.value_for(unit[i]) for i in (0, -1)], dtype=float)
+            # The traceable transform: the host's other one rounds to 14 decimal places.
+            back = np.asarray(prior.value_for(unit[[0, -1]], xp=jnp))
         except Exception as error:
             raise ValueError(
                 f"the prior {type(prior).__name__} of the parameter {name!r} has no unit_value_for of arrays "

@@ -36,11 +36,15 @@ class QuickUpdates:
         Held by whoever draws: matplotlib can do so in one thread only.
     """
 
+    # How long a picture in the background is waited for.
+    PATIENCE_SECONDS = 10.0
+
     def __init__(self, analysis: Any, paths: Any, background: bool, live: bool, logger: logging.Logger) -> None:
         self._analysis = analysis
         self._paths = paths
         self._logger = logger
         self._logged = set()
+        self._hangs = False
         self.drawing = threading.Lock()
         convert_jax = analysis.is_jax and not analysis.supports_jax_visualization
         self._worker = BackgroundQuickUpdate(convert_jax, live_visual_update=live) if background else None
@@ -55,7 +59,7 @@ class QuickUpdates:
 
     def __exit__(self, exception_type: type[BaseException] | None, *_: Any) -> None:
         if self._worker is not None:
-            self._worker.shutdown(**({} if exception_type is None else {"timeout": 0.0}))
+            self._worker.shutdown(self.PATIENCE_SECONDS if exception_type is None and not self._hangs else 0.0)
         if self._display is not None:
             self._display.shutdown()
 
@@ -68,6 +72,22 @@ class QuickUpdates:
         update.perform_quick_update(self._paths, instance)
         if self._display is not None:
             self.guarded(self._display.update, self._paths)
+
+    def draw_alone(self, draw: Callable[[], None]) -> None:
+        """Call ``draw`` once no other picture is being made; leave it out if one hangs. An error is logged."""
+        self._hangs = not self.drawing.acquire(timeout=self.PATIENCE_SECONDS)
+        if self._hangs:
+            self._logger.warning(
+                "A quick update in the background is still at its picture after %.0f s more: the fit goes on "
+                "without it, and without what was to be drawn now. Look at the analysis's visualize, or set "
+                "quick_update_background to False in the config to see where it hangs.",
+                self.PATIENCE_SECONDS,
+            )
+            return
+        try:
+            self.guarded(draw)
+        finally:
+            self.drawing.release()
 
     def guarded(self, draw: Callable, *arguments: Any, **options: Any) -> None:
         """Call ``draw``; an error is logged."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -132,6 +133,13 @@ def with_samples_of(importance: ImportanceSampler, internal: _NSSInternal, model
         ess=int(importance.n_eff),
         log_priors=log_prior(model, positions),
     )
+
+
+def finite_or_none(value: Any) -> Any:
+    """``value``, a number, a string or a list of them, with ``None`` for numbers that JSON does not have."""
+    if isinstance(value, list):
+        return [finite_or_none(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def why_evidence_is_lost(state: Any) -> str:

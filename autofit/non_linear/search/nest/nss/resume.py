@@ -14,13 +14,47 @@ from autofit import exc
 from . import checkpoint, kernel
 from .checkpoint import CheckpointError, DamagedCheckpointError, Extent, History
 from .density import Mixture
-from .fingerprint import differences, first_difference
+from .fingerprint import NOISE, differences, first_difference
 from .run import Run, Scouted
 
 # What the settings of a run say of its start where it starts from the prior, and add where it does so after another.
 NOTHING, IN_VAIN = "nothing", ", in vain"
+# What changes the result of a fit, but not the folder that the host gives it.
+ASKED_OF_A_FINISHED_FIT = ("moves", "num_importance_draws", "n_eff", "start_from")
 # In standard deviations, by how much two fits of a density to the same samples may differ.
 DENSITY_TOLERANCE = 0.2
+# How old the newest checkpoint may be: a checkpoint takes milliseconds, an iteration may take a minute.
+MAX_AGE_SECONDS = 30.0
+
+
+def doubt_about_finished(stored: dict, asked_for: dict, samples_info: dict) -> str:
+    """
+    What a finished fit was not asked for and is now, and how to get it; empty if that is nothing.
+
+    Parameters
+    ----------
+    stored
+        The arguments of the search that finished, as far as they were stored.
+    asked_for
+        Those of ``ASKED_OF_A_FINISHED_FIT`` now.
+    samples_info
+        That of the finished fit.
+    """
+    changed = [
+        f"{name}={value!r} (it was {stored[name]!r})"
+        for name, value in asked_for.items()
+        if name in stored and value != stored[name]
+    ]
+    if (asked_for["n_eff"] or 0) <= samples_info.get("ess", 0):
+        changed = [told for told in changed if not told.startswith("n_eff=")]
+    if asked_for["start_from"] and "start_unknown" not in samples_info:
+        changed.append("start_from (it began without)")
+    if not changed:
+        return ""
+    return (
+        f"This fit is finished, and its result is returned as it is, without {', '.join(changed)}. For a result with "
+        "them, give the fit another name or unique_tag; with start_from=[this result] that takes few evaluations."
+    )
 
 
 def started_in_vain(path: Path) -> bool:
@@ -51,15 +85,28 @@ class RunCheckpoint:
         Whether to write checkpoints. One that is there is gone on from in any case.
     logger
         Of the fit.
+    check_folder
+        Raises an error where the folder has become another process's; called before something is written.
     """
 
-    def __init__(self, path: Path, fingerprint: dict, wanted_draws: int | None, saves: bool, logger: Logger) -> None:
+    def __init__(
+        self,
+        path: Path,
+        fingerprint: dict,
+        wanted_draws: int | None,
+        saves: bool,
+        logger: Logger,
+        check_folder: Callable[[], None] = lambda: None,
+    ) -> None:
         self._path = path
         self._fingerprint = fingerprint
         self._wanted_draws = wanted_draws
         self._saves = saves
         self._logger = logger
+        self._check_folder = check_folder
         self._on_disk = None
+        self._saved_at = 0.0  # in seconds of the run
+        self._left_at = None
         self._fails = False
 
     def what_next(self) -> str:
@@ -75,6 +122,7 @@ class RunCheckpoint:
         dead, draws = self._without_points()
         seconds = scouted.seconds if scouted else 0.0
         run = Run(state, dead, run_key, 0, seconds, self._fingerprint, draws, densities=densities, scouted=scouted)
+        self._saved_at = seconds
         if scouted and self._saves:
             checkpoint.discard_run(self._path)
             self.save_if(True, run)
@@ -97,8 +145,8 @@ class RunCheckpoint:
             fingerprint = self._accepted(notes.get("fingerprint", {}))
         if not isinstance(dead, History):
             dead = History(checkpoint.history_path(self._path), list(map(kernel.with_records_only, dead)))
-        self._on_disk = iteration
         seconds, densities = notes.get("seconds", 0.0), notes.get("densities", ())
+        self._on_disk, self._saved_at = iteration, seconds
         scouted = Scouted(*notes["scouted"]) if notes.get("scouted") else None
         known = {"densities": densities, "scouted": scouted}
         return Run(state, dead, run_key, iteration, seconds, fingerprint, self._draws(notes), **known)
@@ -127,18 +175,39 @@ class RunCheckpoint:
             _check_densities(run.densities, densities)
             now = jax.device_get(evaluate(np.asarray(run.state.particles.position)).particles)
             _check_values(run.state.particles, now)
+        if rounding := first_difference(run.state.particles, now):
+            self._logger.warning(
+                "The %s of a checkpointed live point was %.12g and is %.12g now: more than rounding, as on another "
+                "device or where a likelihood is noisy, but too little to be of other data. The run goes on, and "
+                "its bytes are not those of a run that was not interrupted.",
+                *rounding,
+            )
 
     def save_if(self, due: bool, run: Run) -> None:
         """
-        Write a checkpoint if one is due and checkpoints are wanted. A failure is logged once until a later one
-        succeeds, and never stops the fit.
+        Write a checkpoint if one is due, or if the newest is older than ``MAX_AGE_SECONDS``, and checkpoints are
+        wanted. A failure to write is logged once until a later checkpoint succeeds, and never stops the fit.
+
+        Raises
+        ------
+        FolderInUseError
+            If the folder has become another process's.
         """
+        due = due or run.seconds - self._saved_at > MAX_AGE_SECONDS
         if not (due and self._saves):
             return
+        try:
+            self._check_folder()
+        except BaseException:
+            self._saves = False  # nor is what another process has written to when this error ends the run
+            raise
         notes = {"seconds": run.seconds, "fingerprint": run.fingerprint, "densities": run.densities}
         if run.scouted is not None:
             notes["scouted"] = tuple(run.scouted)
+        self._saved_at = run.seconds
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._rewrite_what_is_lost(run)
             if run.draws and isinstance(run.draws, History):
                 notes["draws"] = {"extent": tuple(run.draws.flush()), "wanted": self._wanted_draws}
             checkpoint._save_checkpoint(self._path, run.state, run.dead, run.run_key, run.iteration, notes)
@@ -157,13 +226,26 @@ class RunCheckpoint:
         self._on_disk, self._fails = run.iteration, False
 
     def save_and_leave(self, run: Run) -> None:
-        """What a signal asks for, before it ends the process."""
+        """What a signal or an error asks for, before it ends the run. What is saved already is not saved again."""
+        at = run.iteration, len(run.draws)
+        if at == self._left_at:
+            return
         self.save_if(True, run)
+        self._left_at = at
         self._logger.info("NSS stops after iteration %d; %s.", run.iteration, self.what_next())
 
     def leave_at_the_start(self) -> None:
         """What a signal asks for before there is a run."""
         self._logger.info("NSS stops before the first iteration of this session; %s.", self.what_next())
+
+    def _rewrite_what_is_lost(self, run: Run) -> None:
+        """Have files written anew that are not as this process left them: the points are in memory, too."""
+        for points in (run.dead, run.draws):
+            if isinstance(points, History) and points.begin_anew_if_lost():
+                self._logger.warning(
+                    "%s is not as this fit left it: it was removed, replaced or cut off. It is written anew.",
+                    points.path,
+                )
 
     def _without_points(self) -> tuple[list, list]:
         """Dead points and importance draws of a run that has none yet."""
@@ -255,8 +337,8 @@ def _check_densities(before: tuple[Mixture, ...], now: tuple[Mixture, ...]) -> N
 
 
 def _check_values(before: Any, now: Any) -> None:
-    """Whether live points have the values they had, but for rounding."""
-    found = first_difference(before, now)
+    """Whether live points have the values they had, but for noise in the likelihood."""
+    found = first_difference(before, now, **NOISE)
     if found:
         raise CheckpointError(
             f"The {found.meaning} of a checkpointed live point was {found.before:.10g} and is {found.now:.10g} now: "

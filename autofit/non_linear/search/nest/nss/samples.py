@@ -12,7 +12,8 @@ class NSSamples(SamplesNest):
     @property
     def log_evidence_error(self) -> float:
         """Standard deviation of the log evidence over simulated prior volumes; NaN where none was stored."""
-        return float(self.samples_info.get("log_evidence_error", float("nan")))
+        error = self.samples_info.get("log_evidence_error")
+        return float("nan") if error is None else float(error)
 
     @property
     def parameters_extract(self) -> np.ndarray:

@@ -47,7 +47,15 @@ try:
     from .progress import Progress
     from .quick_update import QuickUpdates
     from .results import _NSSInternal
-    from .resume import IN_VAIN, NOTHING, NoCheckpoint, RunCheckpoint, started_in_vain
+    from .resume import (
+        ASKED_OF_A_FINISHED_FIT,
+        IN_VAIN,
+        NOTHING,
+        NoCheckpoint,
+        RunCheckpoint,
+        doubt_about_finished,
+        started_in_vain,
+    )
     from .run import Run, Scouted
     from .run_plot import draw_run
     from .schedule import Due, Schedule
@@ -121,7 +129,7 @@ class NSS(NonLinearSearch):
         The run ends when the log of the live points' share of the evidence, relative to that of the dead points,
         is below this. Zero or negative.
     checkpoint_interval
-        Iterations between checkpoints, ``None`` for never.
+        Iterations between checkpoints; where so many take longer, one is made after 30 s. ``None`` for never.
     iterations_per_quick_update
         Iterations between pictures of the best live point and of the run. Sampling waits for them, unless the
         host's config says ``quick_update_background``: choose it so that the time of one picture is a small part
@@ -282,17 +290,16 @@ class NSS(NonLinearSearch):
         """
         if not is_first():
             return self._follow(model, analysis)
+        self.check_model(model)
         with self._one_process(), self._first_process(model) as first:
+            # Before the host unpacks the folder's zip, for which it deletes the folder.
+            self.paths.model, self.paths.unique_tag = analysis.modify_model(model), self.unique_tag
+            self._take_folder()
             result = super().fit(model=model, analysis=analysis, info=info)
             if isinstance(self.paths, DatabasePaths):  # whose checkpoint the host does not know of
                 self.resume_state.discard(self.paths)
             first.share(lambda: _told_of(result))
             return result
-
-    def pre_fit_output(self, analysis: Analysis, model: AbstractPriorModel, info: dict | None = None) -> None:
-        """Take the folder before anything is written to it."""
-        self._take_folder()
-        super().pre_fit_output(analysis=analysis, model=model, info=info)
 
     def run(self, ctx: FitContext) -> _NSSInternal:
         """
@@ -331,34 +338,40 @@ class NSS(NonLinearSearch):
             first.compare(evaluate, run.state.particles.position)
             started = time.perf_counter() - run.seconds
 
-            while not self._has_converged(run.state):
-                iterations = schedule.until_next(run.iteration, run.pace)
-                leave = partial(checkpoint.save_and_leave, run)
-                at = run.state, run.run_key
-                carry, block, done = interruptions.call(
-                    sampler.advance, at, iterations, what="the sampler", save=leave
-                )
-                run = run.after(carry, block, done, time.perf_counter() - started)
-                progress.show(run.seconds, run.iteration, run.remaining, partial(results.standing_of, run))
+            try:
+                while not self._has_converged(run.state):
+                    iterations = schedule.until_next(run.iteration, run.pace)
+                    leave = partial(checkpoint.save_and_leave, run)
+                    at = run.state, run.run_key
+                    carry, block, done = interruptions.call(
+                        sampler.advance, at, iterations, what="the sampler", save=leave
+                    )
+                    run = run.after(carry, block, done, time.perf_counter() - started)
+                    progress.show(run.seconds, run.iteration, run.remaining, partial(results.standing_of, run))
 
-                due = schedule.due(run.iteration)
-                checkpoint.save_if(due.checkpoint, run)
+                    due = schedule.due(run.iteration)
+                    checkpoint.save_if(due.checkpoint, run)
+                    with interruptions.answered_by(partial(checkpoint.save_and_leave, run)):
+                        self._update(run, due, ctx, quick_updates)
+
+                checkpoint.save_if(True, run)
+                self.logger.info("NSS converged after %d iterations, %.1f s.", run.iteration, run.seconds)
+
+                importance, to_parameters = self._importance_sampler(run, model), from_standard_normal(model)
+                while importance is not None and not importance.finished:
+                    positions = to_parameters(importance.next_positions())
+                    leave = partial(checkpoint.save_and_leave, run)
+                    importance.take(evaluations(positions, save=leave).particles.loglikelihood)
+                    run = run._replace(seconds=time.perf_counter() - started)
+                    checkpoint.save_if(importance.finished or schedule.due(len(run.draws)).checkpoint, run)
+                    progress.show_draws(run.seconds, importance)
+
+                internal = results.internal_from(run, importance)
                 with interruptions.answered_by(partial(checkpoint.save_and_leave, run)):
-                    self._update(run, due, ctx, quick_updates)
-
-            checkpoint.save_if(True, run)
-            self.logger.info("NSS converged after %d iterations, %.1f s.", run.iteration, run.seconds)
-
-            importance, to_parameters = self._importance_sampler(run, model), from_standard_normal(model)
-            while importance is not None and not importance.finished:
-                positions, leave = to_parameters(importance.next_positions()), partial(checkpoint.save_and_leave, run)
-                importance.take(evaluations(positions, save=leave).particles.loglikelihood)
-                run = run._replace(seconds=time.perf_counter() - started)
-                checkpoint.save_if(importance.finished or schedule.due(len(run.draws)).checkpoint, run)
-                progress.show_draws(run.seconds, importance)
-
-            internal = results.internal_from(run, importance)
-            self._draw_the_end(run, analysis, quick_updates, internal.trust)
+                    self._draw_the_end(run, analysis, quick_updates, internal.trust)
+            except BaseException:
+                checkpoint.save_and_leave(run)
+                raise
         if self.start_from and not self._draws_suffice(importance, internal):
             self.logger.warning(second_evidence.why_a_whole_run(internal.trust))
             scouted = Scouted(internal.evals, run.seconds, internal.trust.get("start_unknown", []))
@@ -377,7 +390,20 @@ class NSS(NonLinearSearch):
                 f"{' '.join(str(error).split())} Nothing was deleted. Restore what differs, or move that folder and "
                 "its .zip away to fit anew, or give this fit another name or unique_tag."
             ) from error
-        return super().result_via_completed_fit(analysis=analysis, model=model)
+        result = super().result_via_completed_fit(analysis=analysis, model=model)
+        asked_for = {name: getattr(self, name) for name in ASKED_OF_A_FINISHED_FIT}
+        samples_info = getattr(result.samples, "samples_info", None) or {}
+        doubt = doubt_about_finished(self._arguments_of_the_finished_fit(), asked_for, samples_info)
+        if doubt:
+            self.logger.warning(doubt)
+        return result
+
+    def _arguments_of_the_finished_fit(self) -> dict[str, Any]:
+        """Those that were given to the search of the finished fit, empty if they were not stored."""
+        try:
+            return self.paths.load_json("search")["arguments"]
+        except (OSError, KeyError, TypeError, ValueError):
+            return {}
 
     def fitness_overrides(self, analysis: Analysis) -> dict:
         """The host's per-evaluation quick updates are off: ``run`` makes its own, between iterations."""
@@ -447,10 +473,23 @@ class NSS(NonLinearSearch):
             self._lock = None
 
     def _take_folder(self) -> None:
-        if self._lock is None or self.paths.is_complete or self.checkpoint_file is None:
+        """Hold the fit's folder, and make sure that its zip can be unpacked."""
+        if self._lock is None or isinstance(self.paths, NullPaths):
             return
+        folder = Path(self.paths.output_path)
+        with self._folder_in_use_explained():
+            self._lock.take(folder, lambda: self.paths.is_complete or checks.archive_path(folder).exists())
+        checks.check_archive(folder, self.logger)
+
+    def _check_folder(self) -> None:
+        with self._folder_in_use_explained():
+            if self._lock is not None:
+                self._lock.check()
+
+    @contextmanager
+    def _folder_in_use_explained(self) -> Iterator[None]:
         try:
-            self._lock.take(self.checkpoint_file.with_suffix(".lock"))
+            yield
         except FolderInUseError as error:
             raise exc.SearchException(f"{error}{checks.hint_at_processes(jax.process_count())}") from error
 
@@ -501,7 +540,7 @@ class NSS(NonLinearSearch):
         if path is None:
             return NoCheckpoint(fingerprint, self.logger)
         wanted = self.checkpoint_interval is not None
-        return RunCheckpoint(path, fingerprint, self.num_importance_draws, wanted, self.logger)
+        return RunCheckpoint(path, fingerprint, self.num_importance_draws, wanted, self.logger, self._check_folder)
 
     def _schedule_of(self, analysis: Analysis) -> Schedule:
         visualizes = self._visualize_fit and analysis.should_visualize(paths=self.paths, during_analysis=True)
@@ -648,8 +687,7 @@ class NSS(NonLinearSearch):
                 )
             )
         if due.full_update:
-            with quick_updates.drawing:
-                quick_updates.guarded(lambda: ctx.update(results.internal_from(run)))
+            quick_updates.draw_alone(lambda: ctx.update(results.internal_from(run)))
 
     def _fire_quick_update(
         self,
@@ -679,8 +717,7 @@ class NSS(NonLinearSearch):
 
     def _draw_the_end(self, run: Run, analysis: Analysis, quick_updates: QuickUpdates, found: dict[str, Any]) -> None:
         if self._visualize_fit and analysis.should_visualize(paths=self.paths, during_analysis=False):
-            with quick_updates.drawing:
-                quick_updates.guarded(lambda: self._run_plot(run, found)())
+            quick_updates.draw_alone(lambda: self._run_plot(run, found)())
 
     def plot_results(self, samples: Samples) -> None:
         """The corner plots of the samples, where the host expects them."""
@@ -689,7 +726,7 @@ class NSS(NonLinearSearch):
     def samples_info_from(self, search_internal: _NSSInternal | None = None) -> dict:
         """The entries of ``samples_info.json``; the archived run is loaded if none is given."""
         internal = search_internal or self.load_search_internal()
-        return {
+        info = {
             "log_evidence": float(np.mean(internal.logZs)),
             "log_evidence_error": float(np.std(internal.logZs)),
             "total_samples": int(internal.evals),
@@ -703,6 +740,7 @@ class NSS(NonLinearSearch):
             "ess": int(internal.ess),
             **internal.trust,
         }
+        return {name: results.finite_or_none(value) for name, value in info.items()}
 
     def raw_samples_from(self, model: AbstractPriorModel, search_internal: _NSSInternal) -> RawSamples:
         """The run's points with weights that sum to one, as the host turns them into samples."""

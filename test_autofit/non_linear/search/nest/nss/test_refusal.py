@@ -110,7 +110,7 @@ def test_another_fixed_value(problem, interrupted):
 
 
 def test_other_data(problem, interrupted):
-    other = VectorAnalysis(lambda x: problem.log_likelihood(x + 1e-3))
+    other = VectorAnalysis(lambda x: problem.log_likelihood(x + 0.05))
     message = refusal(new_search(problem), problem.model, other)
     assert "The log likelihood of a checkpointed live point was" in message
     was, now = message.split(" was ")[1].split(" now:")[0].split(" and is ")

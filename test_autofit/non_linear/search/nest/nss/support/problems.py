@@ -8,6 +8,7 @@ from unittest import mock
 import autofit as af
 import jax.numpy as jnp
 import numpy as np
+from autofit.non_linear.search.nest.nss.resume import RunCheckpoint
 from autofit.non_linear.search.nest.nss.schedule import Schedule
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
@@ -52,7 +53,7 @@ class Problem:
 
 
 def leave_at(search, problem, iteration):
-    """Begin the fit, or go on with it, and leave it after an iteration and what is due then."""
+    """Begin the fit, or go on with it, and leave it after an iteration and what is due then, as a SIGKILL does."""
 
     def until_next(_schedule, at, _pace):
         if at >= iteration:
@@ -60,7 +61,9 @@ def leave_at(search, problem, iteration):
         return 1
 
     search.paths.model = problem.model
-    with mock.patch.object(Schedule, "until_next", until_next), contextlib.suppress(KeyboardInterrupt):
+    nothing_saved = mock.patch.object(RunCheckpoint, "save_and_leave")
+    left = mock.patch.object(Schedule, "until_next", until_next)
+    with nothing_saved, left, contextlib.suppress(KeyboardInterrupt):
         search._fit(problem.model, problem.analysis)
         raise AssertionError("the fit ended before it could be left")
 
