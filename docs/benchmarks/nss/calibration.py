@@ -42,7 +42,6 @@ from autofit.non_linear.search.nest.nss.posterior import (
     posterior_from,
     simulate_log_shells,
 )
-from autofit.non_linear.search.nest.nss.prior_space import from_standard_normal
 from autofit.non_linear.search.nest.nss.slices import MOVES
 
 N_DIM, SIGMA, DEPTH = 5, 0.05, 25  # of the perfect runs; their posterior lies e**-11 deep in the prior
@@ -87,9 +86,8 @@ def judged_run(
         return Judged(run.evaluations, run.chains.slices.mean(), log_evidence, error, trust, None, 0.0)
     started = time.perf_counter()
     importance = importance_sampler(run, problem, posterior, seed=seed)
-    transform = from_standard_normal(problem.model)
     while not importance.finished:
-        importance.take(log_likelihoods(transform(importance.next_positions())))
+        importance.take(log_likelihoods(importance.next_positions()))
     second = importance.evidence()
     seconds = time.perf_counter() - started
     return Judged(run.evaluations, run.chains.slices.mean(), log_evidence, error, trust, second, seconds)
@@ -100,11 +98,13 @@ def importance_sampler(
 ) -> ImportanceSampler:
     """What draws for the second evidence of a recorded run, as a fit would."""
     draws = default_draws(run.evaluations)
-    return second_evidence.importance_sampler(problem.model, run.points, posterior, draws, n_eff, seed, [])
+    return second_evidence.importance_sampler(
+        lambda positions: positions, run.points, posterior, draws, n_eff, seed, []
+    )
 
 
 def log_likelihoods_of(problem: problems.Problem) -> Callable:
-    """A compiled function of ``(n, n_dim)`` parameters that evaluates as many at once as a fit would."""
+    """A compiled function of ``(n, n_dim)`` positions that evaluates as many at once as a fit would."""
     _, log_likelihood, _ = problem.functions()
     chunk_size = kernel.best_chunk_size(log_likelihood, problem.model.prior_count)
     return jax.jit(lambda positions: jax.lax.map(log_likelihood, positions, batch_size=chunk_size or 1000))

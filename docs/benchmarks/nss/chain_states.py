@@ -21,8 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss.posterior import posterior_from
-from autofit.non_linear.search.nest.nss.prior_space import to_standard_normal
-from autofit.non_linear.search.nest.nss.slices import SHRINKING
+from autofit.non_linear.search.nest.nss.slices import SHRINKING_IN_NORMAL_SPACE
 from effective_samples import moments, number_by_scatter
 
 
@@ -35,9 +34,9 @@ def recording(begun: list) -> kernel.Moves:
 
     def draw(rng_key, positions, covariance_factor, num_steps):
         jax.experimental.io_callback(lambda x: begun.append(np.asarray(x)), None, positions, ordered=True)
-        return SHRINKING.draw(rng_key, positions, covariance_factor, num_steps)
+        return SHRINKING_IN_NORMAL_SPACE.draw(rng_key, positions, covariance_factor, num_steps)
 
-    return SHRINKING._replace(draw=draw)
+    return SHRINKING_IN_NORMAL_SPACE._replace(draw=draw)
 
 
 def row_of(name: str, seeds: int) -> str:
@@ -57,12 +56,11 @@ def row_of(name: str, seeds: int) -> str:
             between = np.concatenate(begun[2::2])
             contours = points.log_likelihood[: -points.n_live].reshape(-1, points.num_delete).max(axis=1)[1:]
             birth = np.repeat(contours, points.num_delete)
-            z, z_between = (to_standard_normal(problem.model, x) for x in (points.position, between))
             for found, positions, values, births in (
-                (without, z, points.log_likelihood, points.birth),
+                (without, points.position, points.log_likelihood, points.birth),
                 (
                     beside,
-                    np.concatenate([z, z_between]),
+                    np.concatenate([points.position, between]),
                     np.concatenate([points.log_likelihood, log_likelihoods(between)]),
                     np.concatenate([points.birth, birth]),
                 ),

@@ -28,7 +28,6 @@ import numpy as np
 from autofit.non_linear.search.nest.nss import density
 from autofit.non_linear.search.nest.nss.importance import log_mean, log_standard_normal
 from autofit.non_linear.search.nest.nss.posterior import posterior_from
-from autofit.non_linear.search.nest.nss.prior_space import from_standard_normal
 from sklearn.mixture import GaussianMixture
 
 DRAWS, TRAINED_ON = 5_000, 10_000
@@ -121,8 +120,8 @@ def judged(candidate: Callable, points, weights, log_likelihoods: Callable, seed
 
 def compared(folder: Path, name: str, seeds: int) -> None:
     problem = recorded_runs.SETTINGS[name].problem()
-    of_parameters, transform = calibration.log_likelihoods_of(problem), from_standard_normal(problem.model)
-    log_likelihoods = lambda draws: np.asarray(of_parameters(transform(draws)))  # noqa: E731
+    of_positions = calibration.log_likelihoods_of(problem)
+    log_likelihoods = lambda draws: np.asarray(of_positions(draws))  # noqa: E731
     found = defaultdict(list)
     for seed in range(seeds):
         run = recorded_runs.load(folder, name, seed)

@@ -19,7 +19,6 @@ import recorded_runs
 # isort: split
 import numpy as np
 from autofit.non_linear.search.nest.nss.posterior import posterior_from
-from autofit.non_linear.search.nest.nss.prior_space import from_standard_normal, to_standard_normal
 
 
 def moments(positions: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +34,7 @@ def number_by_scatter(means: list[np.ndarray], variances: list[np.ndarray]) -> f
 
 def row_of(folder: Path, name: str, n_eff: int, seeds: int) -> str:
     problem = recorded_runs.SETTINGS[name].problem()
-    log_likelihoods, transform = calibration.log_likelihoods_of(problem), from_standard_normal(problem.model)
+    log_likelihoods = calibration.log_likelihoods_of(problem)
     runs = [recorded_runs.load(folder, name, seed) for seed in recorded_runs.seeds_of(folder, name)]
     posteriors = [
         posterior_from(run.points.log_likelihood, run.points.birth, np.random.default_rng(0)) for run in runs
@@ -45,15 +44,14 @@ def row_of(folder: Path, name: str, n_eff: int, seeds: int) -> str:
         run, posterior = runs[seed % len(runs)], posteriors[seed % len(runs)]
         sampler = calibration.importance_sampler(run, problem, posterior, n_eff, seed)
         while not sampler.finished:
-            sampler.take(log_likelihoods(transform(sampler.next_positions())))
+            sampler.take(log_likelihoods(sampler.next_positions()))
         positions, _, log_weights = sampler.last_draws()
         drawn.append(moments(positions, log_weights))
         claimed.append(sampler.n_eff)
         draws.append(sampler.draws)
     nested = "-"
     if len(runs) >= 10:
-        points = [to_standard_normal(problem.model, run.points.position) for run in runs]
-        found = [moments(z, posterior.log_weights) for z, posterior in zip(points, posteriors, strict=True)]
+        found = [moments(run.points.position, of.log_weights) for run, of in zip(runs, posteriors, strict=True)]
         nested = f"{number_by_scatter(*zip(*found, strict=True)):,.0f}"
     nested_kish = np.mean([posterior.effective_sample_size for posterior in posteriors])
     evaluations = np.mean([run.evaluations for run in runs])

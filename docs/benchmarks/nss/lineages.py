@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss.posterior import posterior_from
-from autofit.non_linear.search.nest.nss.slices import SHRINKING
+from autofit.non_linear.search.nest.nss.slices import SHRINKING_IN_NORMAL_SPACE
 
 NUM_STEPS = 2
 LINEAGES = (1, 4, 16)
@@ -34,7 +34,7 @@ def row_of(problem: problems.Problem, n_live: int, num_delete: int, lineages: in
         num_delete,
         NUM_STEPS,
         recorded_runs.TERMINATION,
-        moves=SHRINKING._replace(lineages=lineages),
+        moves=SHRINKING_IN_NORMAL_SPACE._replace(lineages=lineages),
     )
     off, evaluations = [], []
     for seed in range(seeds):

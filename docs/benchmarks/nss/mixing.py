@@ -34,7 +34,6 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 from autofit.non_linear.search.nest.nss import kernel
-from autofit.non_linear.search.nest.nss.prior_space import to_standard_normal
 from autofit.non_linear.search.nest.nss.run import Points
 from autofit.non_linear.search.nest.nss.slices import SHRINKING, STEPPING_OUT, Moves, draw_slices
 from blackjax.ns.base import StateWithLogLikelihood, init_state_strategy
@@ -65,7 +64,7 @@ def live_points(problem: problems.Problem, points: Points, share: float) -> Held
     iteration = int(share * points.iterations)
     dead = np.arange(len(points.log_likelihood)) < iteration * points.num_delete
     alive = ~dead & (points.born_in <= iteration)
-    cube = scipy.stats.norm.cdf(to_standard_normal(problem.model, points.position[alive]))
+    cube = scipy.stats.norm.cdf(points.position[alive])
     return Held(cube, float(points.log_likelihood[dead].max()))
 
 

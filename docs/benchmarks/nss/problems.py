@@ -17,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 from autofit.non_linear.objective import SCALAR
-from jax.scipy.special import logsumexp
+from autofit.non_linear.search.nest.nss.prior_space import space_of
+from autofit.non_linear.search.nest.nss.slices import SHRINKING_IN_NORMAL_SPACE
+from jax.scipy.special import logsumexp, ndtri
 from jax.scipy.stats import norm
 from scipy.special import gammaln
 
@@ -41,22 +43,19 @@ class Problem:
 
     def functions(self) -> tuple[Callable, Callable, Callable]:
         """
-        Log prior, log likelihood and prior transform of one ``(n_dim,)`` vector, as ``af.NSS`` sees them: traceable,
-        and with the host's guards against invalid models.
+        Log prior and log likelihood of one ``(n_dim,)`` position, as the chains of ``af.NSS`` see them: where the
+        prior is a standard normal, traceable, and with the host's guards against invalid models. Third, the way from
+        the unit cube there, for samplers that walk in it.
         """
-        search = af.NSS()
+        search, space = af.NSS(), space_of(self.model, SHRINKING_IN_NORMAL_SPACE)
         overrides = search.execution_settings(self.analysis).fitness_overrides
         fitness = search.make_fitness(analysis=self.analysis, model=self.model, **overrides)
-        return (
-            lambda vector: sum(self.model.log_prior_list_from_vector(vector, xp=jnp)),
-            fitness.objective(SCALAR, compile=False),
-            lambda unit: self.model.vector_from_unit_vector(unit, xp=jnp),
-        )
+        of_parameters = fitness.objective(SCALAR, compile=False)
+        return space.log_prior, lambda position: of_parameters(space.to_parameters(position)), ndtri
 
     def draw(self, n: int, seed: int = 0) -> jax.Array:
-        """``n`` draws from the prior, ``(n, n_dim)``."""
-        cube = jax.random.uniform(jax.random.PRNGKey(seed), (n, self.model.prior_count))
-        return jax.jit(jax.vmap(self.functions()[2]))(cube)
+        """``n`` draws from the prior, ``(n, n_dim)`` positions."""
+        return jax.random.normal(jax.random.PRNGKey(seed), (n, self.model.prior_count))
 
 
 def profile(components: int, pixels: int) -> Problem:
@@ -175,6 +174,37 @@ def rosenbrock(valleys: int = 2) -> Problem:
 
 def _log_likelihood_of_valleys(x):
     return -jnp.sum((1.0 - x[::2]) ** 2 + 100.0 * (x[1::2] - x[::2] ** 2) ** 2)
+
+
+def upper_limit() -> Problem:
+    """Four parameters that are well measured, and an amplitude of 15 decades that data only bound from above."""
+    priors = {f"x{i}": af.UniformPrior(0.0, 1.0) for i in range(4)}
+    log_amplitude = np.linspace(np.log(1e-12), np.log(1e3), 200_001)
+    mean = np.trapezoid(np.exp(-0.5 * np.exp(2.0 * log_amplitude) * 1e6), log_amplitude)
+    return Problem(
+        af.Collection(**priors, x4=af.LogUniformPrior(1e-12, 1e3)),
+        VectorAnalysis(_log_likelihood_of_limit),
+        log_evidence=float(np.log(mean / np.ptp(log_amplitude))),
+    )
+
+
+def _log_likelihood_of_limit(x):
+    return norm.logpdf(x[:4], 0.5, 0.02).sum() - 0.5 * (x[4] / 1e-3) ** 2
+
+
+def edges(n_dim: int = 6) -> Problem:
+    """Half of a Gaussian at an edge of each uniform prior, lower and upper in turn, of widths from 0.1 to 1e-4."""
+    width = np.logspace(-1.0, -4.0, n_dim)
+    edge = np.arange(n_dim) % 2.0
+    return Problem(
+        af.Collection(**{f"x{i}": af.UniformPrior(0.0, 1.0) for i in range(n_dim)}),
+        VectorAnalysis(partial(_log_likelihood_of_edges, jnp.asarray(edge), jnp.asarray(width))),
+        log_evidence=-n_dim * np.log(2.0),
+    )
+
+
+def _log_likelihood_of_edges(edge, width, x):
+    return norm.logpdf(x, edge, width).sum()
 
 
 def funnel(n_dim: int = 5) -> Problem:

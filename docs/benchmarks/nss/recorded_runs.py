@@ -23,7 +23,7 @@ import numpy as np
 from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss.diagnostics import least_steps
 from autofit.non_linear.search.nest.nss.run import Points, Run
-from autofit.non_linear.search.nest.nss.slices import MOVES, SHRINKING, Moves, draw_slices
+from autofit.non_linear.search.nest.nss.slices import MOVES, SHRINKING_IN_NORMAL_SPACE, Moves, draw_slices
 
 TERMINATION = -3.0
 LENSES = ("sersic", "mge")  # with what follows their names
@@ -59,6 +59,8 @@ SETTINGS = {
     "rosenbrock-tenth": Setting(problems.rosenbrock, 400, 50, 2),
     "funnel": Setting(problems.funnel, 400, 50, 20),
     "funnel-tenth": Setting(problems.funnel, 400, 50, 2),
+    "upper-limit": Setting(problems.upper_limit, 200, 50, 10),
+    "edges": Setting(problems.edges, 200, 50, 12),
     "sersic": Setting(problems.small_lens, 210, 50, 42),
     "sersic-half": Setting(problems.small_lens, 210, 50, 21),
     "sersic-quarter": Setting(problems.small_lens, 210, 50, 10),
@@ -163,7 +165,7 @@ def main() -> None:
     arguments = parser.parse_args()
     moves = MOVES[arguments.moves]
     if arguments.width is not None:
-        moves = SHRINKING._replace(draw=partial(draw_slices, arguments.width))
+        moves = SHRINKING_IN_NORMAL_SPACE._replace(draw=partial(draw_slices, arguments.width))
     arguments.folder.mkdir(exist_ok=True, parents=True)
     for name in arguments.problems:
         record(arguments.folder, name, arguments.seeds, moves, arguments.adapt)

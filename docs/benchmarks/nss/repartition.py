@@ -24,9 +24,8 @@ from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss.density import DEGREES_OF_FREEDOM, Mixture, fitted_mixture
 from autofit.non_linear.search.nest.nss.diagnostics import error_with_memory, least_steps, trust
 from autofit.non_linear.search.nest.nss.posterior import posterior_from
-from autofit.non_linear.search.nest.nss.prior_space import model_parameters_at
 from autofit.non_linear.search.nest.nss.run import Run
-from autofit.non_linear.search.nest.nss.slices import MOVES
+from autofit.non_linear.search.nest.nss.slices import SHRINKING
 from scipy.special import gammaln
 from start_from import PROBLEMS
 
@@ -65,10 +64,10 @@ def sampled(problem: problems.Problem, seed: int, known: Mixture | None, n_live:
 
     def divided(point: jax.Array) -> jax.Array:
         multiplied_by = log_prior(point) - log_standard_normal(point)
-        return log_likelihood(model_parameters_at(problem.model, point)) - multiplied_by
+        return log_likelihood(point) - multiplied_by
 
     sampler = kernel.nested_slice_sampler(
-        log_prior, divided, num_delete, least_steps(n_dim), TERMINATION, moves=MOVES["shrink"], adapts=True
+        log_prior, divided, num_delete, least_steps(n_dim), TERMINATION, moves=SHRINKING, adapts=True
     )
     rng = np.random.default_rng(seed)
     positions = rng.standard_normal((n_live, n_dim))
@@ -79,7 +78,7 @@ def sampled(problem: problems.Problem, seed: int, known: Mixture | None, n_live:
         run = run.after(*sampler.advance((run.state, run.run_key), 10**6), run.seconds + 1.0)
     points = run.points
     posterior = posterior_from(points.log_likelihood, points.birth, rng)
-    doubts = trust(points, run.chains, MOVES["shrink"].lineages_of(n_live, n_dim))
+    doubts = trust(points, run.chains, SHRINKING.lineages_of(n_live, n_dim))
     counts = posterior.log_weights > posterior.log_weights.max() - 30.0
     return dict(
         log_evidence=posterior.log_evidences.mean(),

@@ -450,15 +450,6 @@ def _rows(tree: Any, index: jax.Array) -> Any:
     return jax.tree.map(lambda x: x[index], tree)
 
 
-def draw_from_prior(rng_key: jax.Array, n: int, n_dim: int, from_unit_vector: Callable) -> jax.Array:
-    """
-    ``n`` draws from the prior, ``(n, n_dim)``, in one compiled call.
-
-    ``from_unit_vector`` is the traceable prior transform of one ``(n_dim,)`` vector of the unit cube.
-    """
-    return jax.jit(jax.vmap(from_unit_vector))(jax.random.uniform(rng_key, (n, n_dim)))
-
-
 def has_converged(state: AdaptiveNSState, termination: float) -> jax.Array:
     """Whether the log evidence of the live points, relative to that of the dead points, is below ``termination``."""
     return state.integrator.logZ_live - state.integrator.logZ < termination

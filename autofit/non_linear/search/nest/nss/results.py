@@ -11,7 +11,7 @@ import numpy as np
 from . import diagnostics, kernel, second_evidence
 from .importance import ImportanceSampler
 from .posterior import Posterior, posterior_from
-from .prior_space import from_standard_normal, log_prior
+from .prior_space import Space
 from .progress import Standing
 from .run import Run
 from .slices import MOVES
@@ -23,9 +23,10 @@ class _NSSInternal:
     What the host archives of a finished run. Its name and fields are those of the host's own class, so that an
     archive of either can be read by both.
 
-    ``positions`` is ``(n, n_dim)``; ``loglikelihoods``, ``log_weights`` and ``log_priors`` (ours alone, and so
-    ``None`` in archives of the host's) are ``(n,)``; ``logZs`` holds the log evidence under each simulation of the
-    prior volumes; ``evals`` counts likelihood evaluations; times are in seconds, over all sessions of the run.
+    ``positions`` is ``(n, n_dim)``, the parameters; ``loglikelihoods``, ``log_weights`` and ``log_priors`` (ours
+    alone, and so ``None`` in archives of the host's) are ``(n,)``; ``logZs`` holds the log evidence under each
+    simulation of the prior volumes; ``evals`` counts likelihood evaluations; times are in seconds, over all sessions
+    of the run.
     ``trust`` (ours alone too) holds those entries of ``samples_info`` that tell whether to believe the rest, the
     second evidence among them. Where ``n_eff`` samples were asked for, the points are the importance draws instead.
     """
@@ -82,15 +83,19 @@ def standing_of(run: Run) -> Standing:
     )
 
 
-def internal_from(run: Run, importance: ImportanceSampler | None = None) -> _NSSInternal:
-    """What is archived of a run, of nested sampling's samples; with what importance draws say of its evidence."""
+def internal_from(run: Run, space: Space, importance: ImportanceSampler | None = None) -> _NSSInternal:
+    """
+    What is archived of a run whose chains walk in this space, of nested sampling's samples; with what importance
+    draws say of its evidence.
+    """
     points, posterior, trust = run.points, posterior_of(run), trust_of(run)
+    parameters, log_prior = space.described(points.position)
     simulated = float(posterior.log_evidences.std())
     error = diagnostics.error_with_memory(simulated, trust)
     second = None if importance is None else importance.evidence()
     arguments = ("n_live", "num_delete", "termination", "seed")
     return _NSSInternal(
-        positions=points.position,
+        positions=parameters,
         loglikelihoods=points.log_likelihood,
         log_weights=posterior.log_weights,
         logZs=posterior.log_evidences,
@@ -100,7 +105,7 @@ def internal_from(run: Run, importance: ImportanceSampler | None = None) -> _NSS
         ess=int(posterior.effective_sample_size),
         num_mcmc_steps=round(run.chains.slices.mean()),
         **{name: run.settings[name] for name in arguments},
-        log_priors=points.log_prior,
+        log_priors=log_prior,
         trust={
             "moves": run.settings["moves"],
             "converged": bool(kernel.has_converged(run.state, run.settings["termination"])),
@@ -121,17 +126,17 @@ def _unknown_to_the_start(run: Run, importance: ImportanceSampler | None) -> dic
     return {}
 
 
-def with_samples_of(importance: ImportanceSampler, internal: _NSSInternal, model: Any) -> _NSSInternal:
+def with_samples_of(importance: ImportanceSampler, internal: _NSSInternal, space: Space) -> _NSSInternal:
     """A finished run with the importance draws for its samples."""
     draws, log_likelihood, log_weights = importance.last_draws()
-    positions = from_standard_normal(model)(draws)
+    parameters, log_prior = space.described(space.from_normal(draws))
     return replace(
         internal,
-        positions=positions,
+        positions=parameters,
         loglikelihoods=log_likelihood,
         log_weights=log_weights - np.log(len(log_weights)),
         ess=int(importance.n_eff),
-        log_priors=log_prior(model, positions),
+        log_priors=log_prior,
     )
 
 
@@ -142,7 +147,7 @@ def finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def why_evidence_is_lost(state: Any) -> str:
+def why_evidence_is_lost(state: Any, space: Space) -> str:
     """Why a run in this state can never converge, and what to look at."""
     if kernel.prior_volume_is_lost(state):
         return (
@@ -153,5 +158,5 @@ def why_evidence_is_lost(state: Any) -> str:
     return (
         "The log evidence became NaN, so the run can never converge: a log likelihood is infinite or NaN "
         "where the model is not invalid. Check the analysis's log_likelihood_function at "
-        f"{np.asarray(state.particles.position[0]).tolist()}."
+        f"{np.asarray(space.to_parameters(state.particles.position[0])).tolist()}."
     )

@@ -29,7 +29,6 @@ from .samples import NSSamples
 
 try:
     import jax
-    import jax.numpy as jnp
 
     from . import kernel, results, second_evidence
     from .checkpoint import _load_checkpoint, discard
@@ -43,7 +42,7 @@ try:
     from .interrupt import Interruptions
     from .lock import FolderInUseError, FolderLock
     from .other_process import Other
-    from .prior_space import from_standard_normal
+    from .prior_space import Space, space_of
     from .progress import Progress
     from .quick_update import QuickUpdates
     from .results import _NSSInternal
@@ -108,8 +107,8 @@ class NSS(NonLinearSearch):
     Nested slice sampling (Yallup, Kroupa & Handley 2026, arXiv:2601.23252) with ``blackjax.nss``.
 
     A run is checkpointed as it goes and, interrupted at any moment, continues from its last checkpoint when the
-    same script is run again; it ends with the same bytes as a run that was not interrupted. Sampling is done in
-    physical parameters, on whatever device JAX uses.
+    same script is run again; it ends with the same bytes as a run that was not interrupted. Chains walk where the
+    prior is a standard normal, on whatever device JAX uses.
 
     Parameters
     ----------
@@ -161,7 +160,8 @@ class NSS(NonLinearSearch):
         no check, a whole run follows, as without a start.
     moves
         How chains move: ``"shrink"`` on slices whose bracket only shrinks, steered by other lineages of live points,
-        ``"step_out"`` on blackjax's own, bit for bit, which take up to twice as many evaluations.
+        ``"step_out"`` on blackjax's own, bit for bit, in the model's parameters, which take two to four times as many
+        evaluations, and fail where a prior is a spike.
 
     Raises
     ------
@@ -327,6 +327,7 @@ class NSS(NonLinearSearch):
             self._take_folder()
             saved = None if self._scouted else checkpoint.load()
             moves = saved.settings["moves"] if saved else self.moves
+            space = space_of(model, MOVES[moves])
             sampler = self._sampler(model, ctx.fitness, moves, first.devices)
             sampler = first.lead(sampler, moves=moves, starts=bool(self.start_from))
             self._say_what_runs(sampler, first.devices)
@@ -334,12 +335,12 @@ class NSS(NonLinearSearch):
             evaluate = partial(evaluations, save=checkpoint.leave_at_the_start)
             known = densities_of(model, self.start_from, self.backend_seed)
             given = checkpoint, evaluate, known
-            run = self._go_on(saved, *given) if saved else self._begin(model, *given)
+            run = self._go_on(saved, *given) if saved else self._begin(model, space, *given)
             first.compare(evaluate, run.state.particles.position)
             started = time.perf_counter() - run.seconds
 
             try:
-                while not self._has_converged(run.state):
+                while not self._has_converged(run.state, space):
                     iterations = schedule.until_next(run.iteration, run.pace)
                     leave = partial(checkpoint.save_and_leave, run)
                     at = run.state, run.run_key
@@ -352,21 +353,21 @@ class NSS(NonLinearSearch):
                     due = schedule.due(run.iteration)
                     checkpoint.save_if(due.checkpoint, run)
                     with interruptions.answered_by(partial(checkpoint.save_and_leave, run)):
-                        self._update(run, due, ctx, quick_updates)
+                        self._update(run, space, due, ctx, quick_updates)
 
                 checkpoint.save_if(True, run)
                 self.logger.info("NSS converged after %d iterations, %.1f s.", run.iteration, run.seconds)
 
-                importance, to_parameters = self._importance_sampler(run, model), from_standard_normal(model)
+                importance = self._importance_sampler(run, space)
                 while importance is not None and not importance.finished:
-                    positions = to_parameters(importance.next_positions())
+                    positions = space.from_normal(importance.next_positions())
                     leave = partial(checkpoint.save_and_leave, run)
                     importance.take(evaluations(positions, save=leave).particles.loglikelihood)
                     run = run._replace(seconds=time.perf_counter() - started)
                     checkpoint.save_if(importance.finished or schedule.due(len(run.draws)).checkpoint, run)
                     progress.show_draws(run.seconds, importance)
 
-                internal = results.internal_from(run, importance)
+                internal = results.internal_from(run, space, importance)
                 with interruptions.answered_by(partial(checkpoint.save_and_leave, run)):
                     self._draw_the_end(run, analysis, quick_updates, internal.trust)
             except BaseException:
@@ -377,7 +378,7 @@ class NSS(NonLinearSearch):
             scouted = Scouted(internal.evals, run.seconds, internal.trust.get("start_unknown", []))
             return self._from_the_prior(scouted).run(ctx)
         self._say_what_to_believe(internal, model)
-        return self._with_samples_asked_for(internal, importance, model)
+        return self._with_samples_asked_for(internal, importance, space)
 
     def result_via_completed_fit(self, analysis: Analysis, model: AbstractPriorModel) -> Result:
         """The result of the fit that ended in this folder; refused if ``analysis`` finds another likelihood there."""
@@ -551,12 +552,13 @@ class NSS(NonLinearSearch):
         self, model: AbstractPriorModel, fitness: Fitness, moves: str, devices: list[Any]
     ) -> kernel.NestedSliceSampler:
         checks.check_priors(model)
+        space, of_parameters = space_of(model, MOVES[moves]), fitness.objective(SCALAR, compile=False)
         # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
-        log_likelihood = jax.jit(fitness.objective(SCALAR, compile=False), inline=True)
+        log_likelihood = jax.jit(lambda position: of_parameters(space.to_parameters(position)), inline=True)
         checks.check_log_likelihood(log_likelihood, model.prior_count)
         num_mcmc_steps, adapts = self._slices_of_a_chain(model, moves)
         return kernel.nested_slice_sampler(
-            log_prior=lambda vector: sum(model.log_prior_list_from_vector(vector, xp=jnp)),
+            log_prior=space.log_prior,
             log_likelihood=log_likelihood,
             num_delete=self._population_of(model)[1],
             num_mcmc_steps=num_mcmc_steps,
@@ -574,6 +576,7 @@ class NSS(NonLinearSearch):
     def _begin(
         self,
         model: AbstractPriorModel,
+        space: Space,
         checkpoint: RunCheckpoint,
         evaluate: Callable,
         known: tuple[Mixture, ...],
@@ -581,9 +584,6 @@ class NSS(NonLinearSearch):
         """A run at its beginning, before which so much was ``known``; ``evaluate(positions) -> state``."""
         n_live, num_delete = self._population_of(model)
         _, init_key, run_key = jax.random.split(jax.random.PRNGKey(self.backend_seed), 3)
-        positions = kernel.draw_from_prior(
-            init_key, n_live, model.prior_count, lambda unit: model.vector_from_unit_vector(unit, xp=jnp)
-        )
         num_mcmc_steps, adapts = self._slices_of_a_chain(model, self.moves)
         self.logger.info(
             "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%d%s, moves=%r.",
@@ -603,7 +603,7 @@ class NSS(NonLinearSearch):
         settings = self.n_live, self.num_delete, self.num_mcmc_steps
         for doubt in diagnostics.doubts_about_settings(model.prior_count, *settings):
             self.logger.warning(doubt)
-        state = evaluate(positions)
+        state = evaluate(space.draw(init_key, n_live))
         if doubt := checks.check_first_points(np.asarray(state.particles.loglikelihood), self.invalid_value):
             self.logger.info(doubt)
         return checkpoint.begin(state, run_key, known, self._scouted)
@@ -619,12 +619,12 @@ class NSS(NonLinearSearch):
         )
         return saved
 
-    def _has_converged(self, state: Any) -> bool:
+    def _has_converged(self, state: Any, space: Space) -> bool:
         if kernel.evidence_is_lost(state):
-            raise exc.SearchException(results.why_evidence_is_lost(state))
+            raise exc.SearchException(results.why_evidence_is_lost(state, space))
         return bool(kernel.has_converged(state, self.termination))
 
-    def _importance_sampler(self, run: Run, model: AbstractPriorModel) -> ImportanceSampler | None:
+    def _importance_sampler(self, run: Run, space: Space) -> ImportanceSampler | None:
         """What draws for the second evidence of the converged run, ``None`` if none is wanted or none can be had."""
         n_draws = self.num_importance_draws
         if n_draws is None:
@@ -634,7 +634,7 @@ class NSS(NonLinearSearch):
         posterior, seed = results.posterior_of(run), self.backend_seed
         try:
             return second_evidence.importance_sampler(
-                model, run.points, posterior, n_draws, self._samples_wanted, seed, run.draws, run.densities
+                space.to_normal, run.points, posterior, n_draws, self._samples_wanted, seed, run.draws, run.densities
             )
         except ValueError as error:
             self.logger.warning("There is no second evidence: %s.", error)
@@ -656,14 +656,14 @@ class NSS(NonLinearSearch):
         return importance is not None and usable and importance.n_eff >= self._samples_wanted
 
     def _with_samples_asked_for(
-        self, internal: _NSSInternal, importance: ImportanceSampler | None, model: AbstractPriorModel
+        self, internal: _NSSInternal, importance: ImportanceSampler | None, space: Space
     ) -> _NSSInternal:
         """The finished run with the samples wanted, if any are and they can be had."""
         wanted = self._samples_wanted
         if wanted == 0:
             return internal
         if importance is not None and self._draws_suffice(importance, internal):
-            return results.with_samples_of(importance, internal, model)
+            return results.with_samples_of(importance, internal, space)
         if internal.ess < wanted:
             self.logger.warning(second_evidence.why_too_few(internal.trust, wanted, internal.ess))
         return internal
@@ -678,16 +678,16 @@ class NSS(NonLinearSearch):
             logger=self.logger,
         )
 
-    def _update(self, run: Run, due: Due, ctx: FitContext, quick_updates: QuickUpdates) -> None:
+    def _update(self, run: Run, space: Space, due: Due, ctx: FitContext, quick_updates: QuickUpdates) -> None:
         """Show what is due: pictures of the run, and its results so far."""
         if due.quick_update:
             quick_updates.guarded(
                 lambda: self._fire_quick_update(
-                    run.state, ctx.model, ctx.fitness.analysis, quick_updates, self._run_plot(run)
+                    run.state, ctx.model, ctx.fitness.analysis, quick_updates, self._run_plot(run), space
                 )
             )
         if due.full_update:
-            quick_updates.draw_alone(lambda: ctx.update(results.internal_from(run)))
+            quick_updates.draw_alone(lambda: ctx.update(results.internal_from(run, space)))
 
     def _fire_quick_update(
         self,
@@ -696,14 +696,16 @@ class NSS(NonLinearSearch):
         analysis: Analysis,
         quick_updates: QuickUpdates | None = None,
         draw_run_so_far: Callable[[], None] = lambda: None,
+        space: Space | None = None,
     ) -> None:
         """Draw the best live point and the run, and write the point to ``model.results``; no error stops the fit."""
+        space = space or space_of(model, MOVES[self.moves])
         quick_updates = quick_updates or QuickUpdates(analysis, self.paths, False, False, self.logger)
         live = jax.device_get(state.particles)
         best = np.argmax(live.loglikelihood)
 
         def write_and_draw() -> None:
-            vector = live.position[best].tolist()
+            vector = np.asarray(space.to_parameters(live.position[best])).tolist()
             text = text_util.result_max_lh_info_from(vector, float(live.loglikelihood[best]), model)
             self.paths.output_model_results(result_info="\n".join(text))
             quick_updates.fire(model.instance_from_vector(vector), draw_run_so_far)

@@ -1,6 +1,6 @@
 """A second opinion on a finished run's evidence: what it is asked of, and what is said of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,6 @@ import numpy as np
 from .density import Mixture
 from .importance import Batch, ImportanceSampler, RunPoints, SecondEvidence
 from .posterior import Posterior
-from .prior_space import to_standard_normal
 from .run import Points
 
 # Points whose log posterior weight is this far below the largest are of no use to a density.
@@ -16,7 +15,7 @@ NEGLIGIBLE = 30.0
 
 
 def importance_sampler(
-    model: Any,
+    to_normal: Callable[[np.ndarray], np.ndarray],
     points: Points,
     posterior: Posterior,
     n_draws: int,
@@ -27,16 +26,17 @@ def importance_sampler(
 ) -> ImportanceSampler:
     """
     An importance sampler that begins with the ``posterior`` of the ``points`` of a run and with what was ``known``
-    before it, and adds to ``draws``.
+    before it, and adds to ``draws``. ``to_normal(positions)`` takes the run's positions to where the prior is a
+    standard normal.
 
     Raises
     ------
     ValueError
-        If a prior of ``model`` cannot be inverted; the message names it.
+        If a prior cannot be inverted; the message names it.
     """
     counts = posterior.log_weights > posterior.log_weights.max() - NEGLIGIBLE
     run = RunPoints(
-        to_standard_normal(model, points.position[counts]),
+        to_normal(points.position[counts]),
         points.log_likelihood[counts],
         posterior.log_weights[counts],
         posterior.effective_sample_size,

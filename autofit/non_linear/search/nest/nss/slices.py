@@ -8,7 +8,9 @@ of the current point, so that a point drawn uniformly from the slice would be as
 placed at random around the current point, and only points outside the slice shrink it, always to the side on which
 the current point is not: so the same brackets, with the same probability, lead from the new point to the old one
 (Neal's sections 4.1 and 4.2). Expanding the bracket needs this too, which is why the number of expansions to either
-side is drawn beforehand; a bracket that is never expanded is Neal's first and simplest.
+side is drawn beforehand; a bracket that is never expanded is Neal's first and simplest. Where the prior is a standard
+normal, the bracket is cut to where its density is above the level, at no evaluation: line, level and bracket are the
+same for the new point, and so is what is cut off.
 """
 
 from collections.abc import Callable
@@ -20,6 +22,7 @@ import jax.numpy as jnp
 from blackjax.ns.base import StateWithLogLikelihood
 from blackjax.ns.nss import sample_direction_from_covariance_factor
 from blackjax.types import ArrayTree
+from jax.flatten_util import ravel_pytree
 
 MAX_EXPANSIONS = 10
 MAX_SHRINKAGE = 100
@@ -50,6 +53,8 @@ class Moves(NamedTuple):
         Among how many lineages the live points are divided, at most.
     adapts
         Whether the number of slices may follow from the run.
+    in_normal_space
+        Whether positions are such that the prior is a standard normal, and not a model's parameters.
     """
 
     draw: Callable
@@ -57,6 +62,7 @@ class Moves(NamedTuple):
     tick: Callable
     lineages: int
     adapts: bool
+    in_normal_space: bool
 
     def lineages_of(self, n_live: int, n_dim: int) -> int:
         """Among how many lineages so many live points are divided: one where they are too few for more."""
@@ -185,6 +191,18 @@ def _begin_shrinking(particle: StateWithLogLikelihood, new: Slice, info: ChainIn
     return _begin_stepping_out(particle, new, info)._replace(phase=jnp.asarray(SHRINK))
 
 
+def _begin_shrinking_in_normal_space(particle: StateWithLogLikelihood, new: Slice, info: ChainInfo) -> Chain:
+    """The bracket is cut to where the log density of a standard normal is above the level of the slice."""
+    chain = _begin_shrinking(particle, new, info)
+    position, direction = (ravel_pytree(tree)[0] for tree in (particle.position, new.direction))
+    along, squared = position @ direction, direction @ direction
+    reach = jnp.sqrt(along**2 - 2.0 * new.log_u * squared)
+    return chain._replace(
+        left=jnp.maximum(chain.left, (-along - reach) / squared),
+        right=jnp.minimum(chain.right, (-along + reach) / squared),
+    )
+
+
 def tick(new_particle: Callable, loglikelihood_0: jax.Array, chain: Chain) -> tuple[Chain, jax.Array]:
     """One likelihood evaluation of one chain: the chain after it, and whether its slice is done."""
     next_key, key = jax.random.split(chain.key)
@@ -248,7 +266,8 @@ def select(condition: jax.Array, new: Any, old: Any) -> Any:
 
 
 # The bracket only shrinks: a slice costs the points tried within it, and no look at its ends.
-SHRINKING = Moves(partial(draw_slices, WIDTH), _begin_shrinking, tick, LINEAGES, True)
+SHRINKING = Moves(partial(draw_slices, WIDTH), _begin_shrinking, tick, LINEAGES, True, False)
+SHRINKING_IN_NORMAL_SPACE = SHRINKING._replace(begin=_begin_shrinking_in_normal_space, in_normal_space=True)
 # blackjax's own: the bracket is expanded until both ends are outside, then shrunk.
-STEPPING_OUT = Moves(partial(draw_slices, 1.0), _begin_stepping_out, tick, 1, False)
-MOVES = {"shrink": SHRINKING, "step_out": STEPPING_OUT}
+STEPPING_OUT = Moves(partial(draw_slices, 1.0), _begin_stepping_out, tick, 1, False, False)
+MOVES = {"shrink": SHRINKING_IN_NORMAL_SPACE, "step_out": STEPPING_OUT}

@@ -12,7 +12,8 @@ import numpy as np
 from autofit import exc
 
 from .density import Mixture, effective_number, fitted_mixture
-from .prior_space import log_prior, to_standard_normal
+from .prior_space import space_of, to_standard_normal
+from .slices import STEPPING_OUT
 
 # With a start, by how much the live points, and those replaced at once, are fewer.
 FEWER = 4
@@ -43,7 +44,7 @@ def _density_of(model: Any, fit: Any, name: str, seed: int) -> Mixture:
         raise exc.SearchException(f"{name} holds no samples. Give a fit whose samples were kept, or leave it out.")
     parameters = _in_order_of(model, samples, name)
     weights = np.asarray(samples.weight_list, dtype=float)
-    inside = np.isfinite(log_prior(model, parameters)) & (weights > 0.0)
+    inside = np.isfinite(space_of(model, STEPPING_OUT).described(parameters)[1]) & (weights > 0.0)
     found, least = effective_number(weights[inside]) if np.any(inside) else 0.0, 2 * model.prior_count + 2
     if found < least:
         raise exc.SearchException(

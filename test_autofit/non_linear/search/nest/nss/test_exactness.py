@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss.checkpoint import _load_checkpoint, _save_checkpoint
+from autofit.non_linear.search.nest.nss.prior_space import draw_parameters
 from jax.experimental.compilation_cache import compilation_cache
 from support.comparing import same_bytes, same_run
 from support.problems import Problem, box, gaussian_in_a_box, leave_at, three_priors, two_modes
@@ -34,9 +35,7 @@ def plain_blackjax(problem, settings, termination=-3.0):
         return (state, key), dead_point
 
     _, init_key, key = jax.random.split(jax.random.PRNGKey(42), 3)
-    positions = kernel.draw_from_prior(
-        init_key, settings["n_live"], model.prior_count, lambda u: model.vector_from_unit_vector(u, xp=jnp)
-    )
+    positions = draw_parameters(init_key, settings["n_live"], model)
     state, dead = jax.jit(algorithm.init)(positions), []
     while not state.integrator.logZ_live - state.integrator.logZ < termination:
         (state, key), info = one_step((state, key), None)
@@ -63,7 +62,7 @@ def test_a_fit_is_the_research_package_s_own_run():
     problem, settings = gaussian_in_a_box(2), dict(n_live=100, num_delete=10, num_mcmc_steps=5)
     model = problem.model
     key, init_key, _ = jax.random.split(jax.random.PRNGKey(42), 3)
-    positions = kernel.draw_from_prior(init_key, 100, 2, lambda u: model.vector_from_unit_vector(u, xp=jnp))
+    positions = draw_parameters(init_key, 100, model)
     final, _ = nss.run_nested_sampling(
         jax.random.split(jax.random.PRNGKey(42), 3)[2],
         loglikelihood_fn=problem.log_likelihood,
@@ -88,10 +87,7 @@ def sampler_and_start():
         num_mcmc_steps=4,
         termination=-3.0,
     )
-    positions = kernel.draw_from_prior(
-        jax.random.PRNGKey(0), 80, 3, lambda u: model.vector_from_unit_vector(u, xp=jnp)
-    )
-    return sampler, (sampler.init(positions), jax.random.PRNGKey(1))
+    return sampler, (sampler.init(draw_parameters(jax.random.PRNGKey(0), 80, model)), jax.random.PRNGKey(1))
 
 
 def advance(sampler, carry, dead, *blocks):

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from autofit import exc
-from autofit.non_linear.search.nest.nss import checkpoint, fingerprint, kernel
+from autofit.non_linear.search.nest.nss import checkpoint, fingerprint
 from autofit.non_linear.search.nest.nss import search as search_module
+from autofit.non_linear.search.nest.nss.prior_space import draw_parameters
 from support.comparing import same_run
 from support.problems import Problem, VectorAnalysis, box, gaussian_in_a_box, leave_at
 
@@ -211,8 +212,7 @@ def test_a_checkpoint_of_the_host_s_own_class_resumes_to_the_same_bytes(problem,
         num_inner_steps=SETTINGS["num_mcmc_steps"],
     )
     _, init_key, key = jax.random.split(jax.random.PRNGKey(42), 3)
-    positions = kernel.draw_from_prior(init_key, 60, 2, lambda u: model.vector_from_unit_vector(u, xp=jnp))
-    state, dead, step = jax.jit(algorithm.init)(positions), [], jax.jit(algorithm.step)
+    state, dead, step = jax.jit(algorithm.init)(draw_parameters(init_key, 60, model)), [], jax.jit(algorithm.step)
     for _ in range(6):
         key, subkey = jax.random.split(key)
         state, info = step(subkey, state)

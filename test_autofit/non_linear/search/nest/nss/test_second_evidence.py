@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from autofit import exc
 from autofit.non_linear.search.nest.nss import checkpoint, importance, progress
-from autofit.non_linear.search.nest.nss.prior_space import from_standard_normal, to_standard_normal
+from autofit.non_linear.search.nest.nss.prior_space import for_all_rows, parameters_at, to_standard_normal
 from jax.scipy.stats import norm
 from support.comparing import same_run
 from support.problems import Problem, box, gaussian_in_a_box, two_modes
@@ -228,8 +228,8 @@ def test_every_prior_there_and_back():
     )
     model = af.Collection(**priors)
     points = np.random.default_rng(1).normal(size=(500, 5))
-    positions = from_standard_normal(model)(points)
-    np.testing.assert_allclose(to_standard_normal(model, positions), points, atol=1e-6)
+    parameters = for_all_rows(lambda z: parameters_at(model, z))(points)
+    np.testing.assert_allclose(to_standard_normal(model, parameters), points, atol=1e-6)
 
 
 def test_a_finished_fit_of_other_data_is_refused():

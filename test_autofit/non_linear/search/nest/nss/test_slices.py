@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from autofit.non_linear.search.nest.nss import kernel
-from autofit.non_linear.search.nest.nss.slices import MOVES, SHRINKING, draw_slices
+from autofit.non_linear.search.nest.nss.slices import MOVES, SHRINKING, STEPPING_OUT, draw_slices
 from blackjax.ns.base import init_state_strategy
 from blackjax.ns.nss import live_covariance_factor
 from scipy.stats import kstest, norm
@@ -92,11 +92,11 @@ def moved(moves, log_prior, log_likelihood, positions, seed=0):
 
 
 @pytest.mark.parametrize("region", REGIONS)
-@pytest.mark.parametrize("name", MOVES)
-def test_uniform_points_stay_uniform(name, region):
+@pytest.mark.parametrize("moves", [SHRINKING, STEPPING_OUT], ids=["shrink", "step_out"])
+def test_uniform_points_stay_uniform(moves, region):
     log_likelihood, draw, uniform_numbers = REGIONS[region]
     start = draw(np.random.default_rng(1))
-    end, info = moved(MOVES[name], flat, log_likelihood, start)
+    end, info = moved(moves, flat, log_likelihood, start)
     assert np.all(jax.vmap(log_likelihood)(end) > 0.0)
     assert np.all(info.accepted == N_STEPS)
     assert np.any(end != start, axis=1).all()
@@ -104,15 +104,26 @@ def test_uniform_points_stay_uniform(name, region):
         assert kstest(numbers, "uniform").pvalue > LEAST_P_VALUE
 
 
-@pytest.mark.parametrize("name", MOVES)
-def test_a_prior_that_is_not_flat_stays_as_it_is(name):
+@pytest.mark.parametrize("moves", [SHRINKING, *MOVES.values()], ids=["shrink", "in_normal_space", "step_out"])
+def test_a_prior_that_is_not_flat_stays_as_it_is(moves):
     """Half of a Gaussian, cut where a coordinate changes its sign."""
     rng = np.random.default_rng(1)
     start = rng.standard_normal((N_CHAINS, N_DIM))
     start[:, 0] = np.abs(start[:, 0])
-    end, _ = moved(MOVES[name], lambda x: -0.5 * x @ x, lambda x: x[0], start)
+    end, _ = moved(moves, lambda x: -0.5 * x @ x, lambda x: x[0], start)
     assert kstest(2.0 * norm.cdf(end[:, 0]) - 1.0, "uniform").pvalue > LEAST_P_VALUE
     assert kstest(norm.cdf(end[:, 1]), "uniform").pvalue > LEAST_P_VALUE
+
+
+def test_a_bracket_that_is_cut_spends_no_evaluation_on_what_the_prior_refuses():
+    """Without a contour every point within the cut bracket is in the slice: one evaluation a slice."""
+    start = np.random.default_rng(1).standard_normal((N_CHAINS, N_DIM))
+    per_slice = [
+        moved(moves, lambda x: -0.5 * x @ x, lambda x: 1.0 + 0.0 * x[0], start)[1].evaluations.mean() / N_STEPS
+        for moves in (MOVES["shrink"], SHRINKING)
+    ]
+    assert per_slice[0] == 1.0
+    assert per_slice[1] > 1.1
 
 
 def test_a_bracket_that_only_shrinks_goes_through_blackjax_s_points():
