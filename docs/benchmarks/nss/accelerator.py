@@ -1,115 +1,178 @@
-"""What an accelerator makes of the kernel and of lenses, and a fit that changes from it to the CPU.
+"""Whole fits of two lenses on an accelerator, in parts; what evaluations cost there; and a fit that is killed there.
 
-    python docs/benchmarks/nss/accelerator.py [--platform cuda]
+    python docs/benchmarks/nss/accelerator.py [--rows ...] [--budget 570] [--log FILE]
 
-Prints the table of kernel.py on the accelerator; the evaluations per second of two lenses there and on the CPU, for
-several numbers of live points, chains and chains at once; whether a fit that is killed there ends with the same bytes
-(nss_checkpoint_resume.py); and what one says that is killed there and goes on on the CPU. ``--platform cpu`` tries
-the script where there is no accelerator.
+Each row comes from a process of its own with an empty JAX compilation cache, and is printed as soon as it is known,
+the most important first. A row begins only if enough of the budget is left, and ends with its limit or the budget.
+
+- Fits: seconds of the whole, imports included, and of its parts, in brackets what of them was tracing and compiling
+  (with PyAutoFit's own NSS and Nautilus, in the sampling). Corner plots are off, all other output is as it comes.
+- evaluations: of the likelihood, vmapped, by the size of the batch.
+- resume: a small fit that is killed after its first checkpoint and goes on there and, from a copy, on the CPU.
+
+``--platform cpu --rows profile resume`` tries the script where there is no accelerator.
 """
 
 import argparse
-import json
+import logging
 import os
+import shutil
+import signal
+import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import timeit
+from functools import partial
 from pathlib import Path
 
-from processes import measured
+# Of each row the seconds that have to be left and the most that it takes; of a fit its problem, sampler and options.
+ROWS = {
+    "mge": (60, 200, "mge", "NSS", dict(n_live=150, num_delete=50, n_eff=5_000)),
+    "sersic": (60, 200, "sersic", "NSS", dict(n_live=210, num_delete=50, n_eff=5_000)),
+    "evaluations": (30, 90),
+    "resume": (30, 100),
+    "nautilus": (60, 180, "mge", "Nautilus", dict(n_live=200, n_batch=100)),
+    "stock": (60, 600, "mge", "NSS", dict(n_live=150, num_delete=50, num_mcmc_steps=30)),
+    "mge-1000": (60, 300, "mge", "NSS", dict(n_live=1_000, num_delete=250, n_eff=5_000)),
+    "sersic-1000": (60, 300, "sersic", "NSS", dict(n_live=1_000, num_delete=250, n_eff=5_000)),
+    "profile": (10, 300, "profile", "NSS", dict(n_live=150, num_delete=50, n_eff=5_000)),
+}
+PARTS = ("before the first iteration", "nested sampling", "second evidence, samples", "results")
+# What is logged when each ends: by ours; before sampling by PyAutoFit's NSS and Nautilus, and after theirs the third.
+ENDS = {"Compiled the sampler": PARTS[0], "NSS converged": PARTS[1], "Fit Running: Updating results": PARTS[2]}
+ENDS |= {"Starting NSS non-linear search": PARTS[0], "Running search with JAX": PARTS[0]}
+HEADINGS = {"evaluations": ("lens", "batch", "one batch", "evaluations per second")}
+HEADINGS["resume"] = ("small fit", "resumed", "converged", "log evidence", "same bytes")
+FIT = ("fit", "options", "whole fit", *PARTS, "evaluations", "log evidence")
 
-EXAMPLE = Path(__file__).parents[2] / "searches_minimal" / "nss_checkpoint_resume.py"
-KERNEL = Path(__file__).with_name("kernel.py")
-# Live points, chains, and chains at once; those of the first line are what af.NSS takes on a CPU.
-SIZES = ((200, 50, 18), (200, 50, 50), (1_000, 250, 250), (4_000, 1_000, 1_000))
-ITERATIONS = 3
-MOST_ON_A_CPU = 250  # chains; more take minutes there and tell nothing new
+
+def problem_of(name: str):
+    import problems  # before jax: it switches float64 on
+
+    return problems.profile(2, 2_000) if name == "profile" else problems.small_lens(name)
 
 
-def evaluations_per_second(name: str, n_live: int, num_delete: int, chunk_size: int) -> dict:
-    """Of a lens, after compilation, and the device."""
-    import recorded_runs  # first: it switches float64 on
-
-    # isort: split
+def fit(row: str, problem_name: str, sampler: str, options: dict) -> None:
+    """Print each part when it ends, and all of them in the end."""
+    problem = problem_of(problem_name)
+    import autofit as af
     import jax
-    from autofit.non_linear.search.nest.nss import kernel
-    from autofit.non_linear.search.nest.nss.diagnostics import least_steps
 
-    problem = recorded_runs.SETTINGS[name].problem()
-    log_prior, log_likelihood, _ = problem.functions()
-    steps = least_steps(problem.model.prior_count)
-    sampler = kernel.nested_slice_sampler(
-        log_prior, jax.jit(log_likelihood, inline=True), num_delete, steps, -3.0, chunk_size, adapts=True
-    )
-    # Between calls everything is NumPy's, as in a fit, so that nothing is compiled twice.
-    carry = jax.device_get((sampler.init(problem.draw(n_live, 0)), jax.random.PRNGKey(0)))
-    carry, *_ = jax.device_get(sampler.advance(carry, 1))
-    started = time.perf_counter()
-    _, dead, done = jax.device_get(sampler.advance(carry, ITERATIONS))
-    seconds = time.perf_counter() - started
-    evaluations = int(dead.update_info.evaluations[: int(done)].sum())
-    return {"rate": evaluations / seconds, "device": jax.devices()[0].device_kind}
+    compilations, ends, parts = [], [(float(os.environ["STARTED"]), 0.0)], {}
+
+    def compiled(event: str, start: float, end: float, **_) -> None:
+        if event.startswith("/jax/core/compile/"):
+            while compilations and compilations[-1][0] >= start:  # within this one
+                compilations.pop()
+            compilations.append((start, end))
+
+    def ended(part: str) -> None:
+        part = PARTS[1] if part == PARTS[2] and PARTS[1] not in parts else part  # where there is no second evidence
+        ends.append((time.time(), sum(end - start for start, end in compilations)))
+        seconds, compiling = (now - before for now, before in zip(ends[-1], ends[-2], strict=True))
+        parts[part] = f"{seconds:.1f} s ({compiling:.1f})"
+        print(f"\n{row}: {part} {parts[part]}", flush=True)
+
+    def hear(record: logging.LogRecord) -> bool:
+        for text, part in ENDS.items():
+            if record.getMessage().startswith(text):
+                ended(part)
+        return True
+
+    logging.getLogger().handlers[0].addFilter(hear)
+    jax.monitoring.register_event_time_span_listener(compiled)
+    af.conf.instance.output_path = tempfile.mkdtemp()
+    plots = af.conf.instance["visualize"]["plots_search"]["nest"]
+    plots["corner_anesthetic"] = plots["corner_anesthetic_components"] = False
+    samples = getattr(af, sampler)(name="fit", seed=1, **options).fit(problem.model, problem.analysis).samples
+    ended(PARTS[3])
+    info, chosen = samples.samples_info, ", ".join(f"{name}={value}" for name, value in options.items())
+    error = f" ± {info['log_evidence_error']:.2f}" if "log_evidence_error" in info else ""
+    found = f"{info['total_samples']:,}", f"{samples.log_evidence:.2f}{error}"
+    print_row(row, chosen, f"{ends[-1][0] - ends[0][0]:.0f} s", *(parts.get(part, "") for part in PARTS), *found)
 
 
-def table_of_lenses(platforms: list[str]) -> None:
-    print(
-        "\n| lens | n_live | num_delete | at once | device | evaluations per second |\n|---|"
-        + "---:|" * 3
-        + "---|---:|"
-    )
+def evaluations(row: str) -> None:
     for name in ("mge", "sersic"):
-        for n_live, num_delete, at_once in SIZES:
-            for platform in platforms:
-                if platform == "cpu" and num_delete > MOST_ON_A_CPU:
-                    continue
-                size = name, n_live, num_delete, at_once
-                found = measured(__file__, "--one", *size, JAX_PLATFORMS=platform)
-                cells = f"| {name} | {n_live} | {num_delete} | {at_once} | {found['device']} "
-                print(f"{cells}| {found['rate']:,.0f} |", flush=True)
+        problem = problem_of(name)
+        import jax
+
+        vmapped = jax.jit(jax.vmap(problem.functions()[1]))
+        for batch in (50, 1_000, 8_000):
+            call = partial(lambda f, x: jax.block_until_ready(f(x)), vmapped, problem.draw(batch))
+            once = statistics.median(timeit.repeat(call, number=1, repeat=12)[1:])  # the first one compiles
+            print_row(name, f"{batch:,}", f"{1e3 * once:.1f} ms", f"{batch / once:,.0f}")
 
 
-def on(platform: str, *command: str | Path, check: bool = True) -> int:
-    """Run a script there, and show what it prints."""
-    environment = {**os.environ, "JAX_PLATFORMS": platform}
-    return subprocess.run([sys.executable, *map(str, command)], env=environment, check=check).returncode
+def resume(row: str) -> None:
+    sys.path.append(str(Path(__file__).parents[2] / "searches_minimal"))
+    import nss_checkpoint_resume as example
+    import numpy as np
+    import sessions
+
+    killed, copy, in_one_go = (Path(tempfile.mkdtemp()) / "fit" for _ in range(3))
+    print(example.kill_at_a_random_moment(killed))
+    shutil.copytree(killed, copy)
+    for name, folder in (("in one go", in_one_go), ("killed", killed), ("killed, goes on on the CPU", copy)):
+        os.environ["JAX_PLATFORMS"] = "cpu" if folder == copy else os.environ["JAX_PLATFORMS"]
+        sessions.finish(example.__file__, folder)
+        print(sessions.log_of(folder))
+        said = (" ".join(sessions.logged(folder, text)) for text in ("Resuming NSS", "NSS converged"))
+        same = "yes" if all(sessions.same_bytes(folder, in_one_go).values()) else "no"
+        print_row(name, *said, f"{np.load(folder / 'result.npz')['log_evidence']:.4f}", same)
 
 
-def from_one_to_the_other(platform: str) -> None:
-    """A fit that is killed on the accelerator after its first checkpoint, and ends on the CPU."""
-    folder = Path(tempfile.mkdtemp(prefix="nss_accelerator_"))
-    log = folder / "log"
-    for where, is_killed in ((platform, True), ("cpu", False)):
-        with open(log, "a") as file:
-            session = subprocess.Popen(
-                [sys.executable, EXAMPLE, "--fit", folder],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "JAX_PLATFORMS": where},
-            )
-        while is_killed and not list(folder.rglob("nss_checkpoint.pkl")) and session.poll() is None:
-            time.sleep(0.01)
-        if is_killed:
-            session.kill()
-        session.wait()
-    wanted = ("Since the checkpoint", "Resuming NSS", "NSS converged", "Error")
-    print("", *(line for line in log.read_text().splitlines() if any(text in line for text in wanted)), sep="\n")
+def print_row(*cells: str) -> None:
+    print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def measure(row: str, limit: float, log, environment: dict) -> None:
+    """Show what the row's process finds and log all that it prints; it and its own end with the limit."""
+    with tempfile.TemporaryDirectory() as cache:
+        own = {"JAX_COMPILATION_CACHE_DIR": cache, "STARTED": str(time.time())}
+        environment = {**environment, **own, "AUTOFIT_NSS": "stock" if row == "stock" else ""}
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        process = subprocess.Popen([sys.executable, __file__, "--one", row], env=environment, **pipes)
+        line, end = "", threading.Timer(limit, os.killpg, (process.pid, signal.SIGKILL))
+        end.start()
+        for line in process.stdout:
+            print(line, end="", file=log, flush=True)
+            if line.startswith(("| ", f"{row}: ")):
+                print(line, end="", flush=True)
+        end.cancel()
+    if process.wait():
+        print_row(row, f"over {limit:.0f} s" if process.returncode == -signal.SIGKILL else f"failed: {line.strip()}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS)[:-1])
+    parser.add_argument("--budget", type=float, default=570.0, help="seconds, for all rows")
     parser.add_argument("--platform", default="cuda")
-    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--log", default=os.devnull, help="where all is kept that the rows' processes print")
+    parser.add_argument("--one", choices=ROWS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        name, *numbers = given.one
-        print(json.dumps(evaluations_per_second(name, *map(int, numbers))))
-        return
-    on(given.platform, KERNEL, "--problems", "middling", "--num-delete", "50", "--num-steps", "12", "--repeats", "1")
-    table_of_lenses(list(dict.fromkeys([given.platform, "cpu"])))
-    print(flush=True)
-    on(given.platform, EXAMPLE, check=False)
-    from_one_to_the_other(given.platform)
+        _, _, *arguments = ROWS[given.one]
+        sys.exit((fit if arguments else globals()[given.one])(given.one, *arguments))
+
+    end, heading = time.monotonic() + given.budget, None
+    # Where JAX computes, and the CPU, which callbacks need.
+    environment = {**os.environ, "JAX_PLATFORMS": ",".join(dict.fromkeys([given.platform, "cpu"]))}
+    say = "import jax; print(jax.devices()[0].device_kind, 'jax', jax.__version__, sep=', ', flush=True)"
+    subprocess.run([sys.executable, "-c", say], env=environment, check=True)
+    with open(given.log, "a") as log:
+        for row in given.rows:
+            (least, most, *_), left = ROWS[row], end - time.monotonic()
+            if left < least:
+                print_row(row, f"not begun, {left:.0f} s left")
+                continue
+            if heading != (heading := HEADINGS.get(row, FIT)):
+                print(f"\n| {' | '.join(heading)} |\n{'|---' * len(heading)}|", flush=True)
+            measure(row, min(most, left), log, environment)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,11 @@ def pytest_pycollect_makemodule() -> None:
 
 @pytest.fixture(autouse=True)
 def output_path(tmp_path, monkeypatch):
-    """Every fit of a test writes into the test's own folder, without the corner plots and latent samples."""
+    """
+    Every fit of a test writes into the test's own folder, without the corner plots and latent samples; and without
+    the checkpoints of a busy machine, on which the newest is old.
+    """
+    monkeypatch.setattr("autofit.non_linear.search.nest.nss.resume.MAX_AGE_SECONDS", float("inf"))
     monkeypatch.setitem(af.conf.instance["output"], "latent_after_fit", False)
     monkeypatch.setitem(af.conf.instance["visualize"]["plots_search"]["nest"], "corner_anesthetic", False)
     monkeypatch.setattr(af.conf.instance, "output_path", tmp_path / "output")

@@ -14,7 +14,7 @@ from autofit.non_linear.search.nest.nss.density import fitted_mixture
 from autofit.non_linear.search.nest.nss.importance import ImportanceSampler, RunPoints
 from autofit.non_linear.search.nest.nss.schedule import Schedule
 from support.comparing import same_run
-from support.problems import gaussian_in_a_box, leave_at, two_modes
+from support.problems import gaussian_in_a_box, leave_at, nothing_saved, two_modes
 
 SETTINGS = dict(n_live=400, num_delete=100)
 
@@ -127,6 +127,7 @@ def leave_in_the_whole_run(search, problem, iteration):
     with (
         mock.patch.object(af.NSS, "_from_the_prior", from_the_prior),
         mock.patch.object(Schedule, "until_next", until_next),
+        nothing_saved(),
         pytest.raises(KeyboardInterrupt),
     ):
         search._fit(problem.model, problem.analysis)

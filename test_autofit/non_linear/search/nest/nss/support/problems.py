@@ -61,11 +61,15 @@ def leave_at(search, problem, iteration):
         return 1
 
     search.paths.model = problem.model
-    nothing_saved = mock.patch.object(RunCheckpoint, "save_and_leave")
     left = mock.patch.object(Schedule, "until_next", until_next)
-    with nothing_saved, left, contextlib.suppress(KeyboardInterrupt):
+    with nothing_saved(), left, contextlib.suppress(KeyboardInterrupt):
         search._fit(problem.model, problem.analysis)
         raise AssertionError("the fit ended before it could be left")
+
+
+def nothing_saved():
+    """Within, an error ends a fit as a SIGKILL does."""
+    return mock.patch.object(RunCheckpoint, "save_and_leave")
 
 
 def box(n_dim, half_width=5.0):
