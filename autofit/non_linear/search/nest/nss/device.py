@@ -8,11 +8,6 @@ from concurrent.futures import Future
 from typing import Any
 
 import jax
-from autofit import exc
-
-
-class LostProcessError(exc.SearchException):
-    """Another process has died or failed, so what all compute together is not finished. The message names it."""
 
 
 class DeviceThread:
@@ -33,8 +28,6 @@ class DeviceThread:
     ----------
     wake
         Set by whoever wants the wait for the device to be interrupted.
-    who_is_late
-        ``who_is_late() -> str``: what is known of other processes that this one's device waits for.
     """
 
     def __init__(self, logger: logging.Logger, stalled_after: float | None, what_next: Callable[[], str]) -> None:
@@ -43,8 +36,6 @@ class DeviceThread:
         self._stalled_after = stalled_after
         self._what_next = what_next
         self._thread = None
-        self._error = None
-        self.who_is_late: Callable[[], str] = lambda: ""
 
     @property
     def busy_thread(self) -> threading.Thread | None:
@@ -64,8 +55,6 @@ class DeviceThread:
 
         self.wake.clear()
         on_wake(future)
-        if self._error is not None:
-            raise self._error
         self._thread = threading.Thread(target=work, daemon=True)
         self._thread.start()
         started = time.monotonic()
@@ -73,16 +62,9 @@ class DeviceThread:
             if not self.wake.wait(self._stalled_after):
                 self._say_that_nothing_happens(time.monotonic() - started)
             self.wake.clear()
-            if self._error is not None:
-                raise self._error
             if not future.done():
                 on_wake(future)
         return future.result()
-
-    def give_up(self, error: Exception) -> None:
-        """Let the call that waits, or the next one, raise this error: its result will not come."""
-        self._error = error
-        self.wake.set()
 
     def _say_that_nothing_happens(self, seconds: float) -> None:
         self._logger.warning(
@@ -91,6 +73,6 @@ class DeviceThread:
             "deadlock of XLA: end this process, set XLA_FLAGS=--xla_cpu_multi_thread_eigen=false and run the script "
             "again: %s. Where iterations take this long, raise stalled_after.",
             seconds,
-            self.who_is_late(),
+            "It may wait for another process that stands still. " if jax.process_count() > 1 else "",
             self._what_next(),
         )
