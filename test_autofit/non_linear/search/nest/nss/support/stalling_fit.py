@@ -10,7 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from autofit.non_linear.search.nest.nss import checkpoint
-from problems import Problem, box
+from together import initialize
+
+initialize()
+from problems import Problem, box  # noqa: E402 (which computes, and so comes after)
 
 folder, options = Path(sys.argv[1]), sys.argv[2:]
 evaluations = 0
