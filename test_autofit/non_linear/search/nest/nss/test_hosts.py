@@ -52,7 +52,7 @@ def start(tmp_path):
 
 def test_four_processes_return_the_bytes_of_one_and_the_first_alone_speaks(start, alone, tmp_path):
     processes = start(4)
-    assert processes.statuses(240.0) == [0, 0, 0, 0], processes.told()
+    assert processes.statuses() == [0, 0, 0, 0], processes.told()
     for process in range(4):
         assert same(tmp_path / f"result{process or ''}.npz", alone)
         assert ("NSS" in processes.told(process)) == (process == 0)
