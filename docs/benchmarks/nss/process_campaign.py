@@ -84,7 +84,7 @@ class Campaign:
         for index in chosen:
             processes[index].send_signal(number)
         sent = time.monotonic()
-        statuses = [process.wait(120.0) for process in processes]
+        statuses = [process.wait(600.0) for process in processes]
         if not any(statuses):
             return None
         seconds = time.monotonic() - sent
@@ -96,7 +96,7 @@ class Campaign:
     def let_through(self, folder: Path, count: int) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         processes = together(count, __file__, "--session", folder, log=folder / f"{time.time_ns()}.log")
-        if any([process.wait(300.0) for process in processes]):
+        if any([process.wait(900.0) for process in processes]):
             return "FAILED"
         return self.verdict(folder)
 

@@ -9,14 +9,9 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 import jax
-from autofit import exc
 
 # How often the waiting thread looks for signals.
 POLL_SECONDS = 0.1
-
-
-class LostProcessError(exc.SearchException):
-    """Another process has died or failed, so what all compute together is not finished. The message names it."""
 
 
 class DeviceThread:
@@ -32,11 +27,6 @@ class DeviceThread:
         ``None`` for never.
     what_next
         ``what_next() -> str``: what the same script does when it is run again.
-
-    Attributes
-    ----------
-    who_is_late
-        ``who_is_late() -> str``: what is known of other processes that this one's device waits for.
     """
 
     def __init__(self, logger: logging.Logger, stalled_after: float | None, what_next: Callable[[], str]) -> None:
@@ -44,8 +34,6 @@ class DeviceThread:
         self._stalled_after = stalled_after
         self._what_next = what_next
         self._thread = None
-        self._error = None
-        self.who_is_late: Callable[[], str] = lambda: ""
 
     @property
     def busy_thread(self) -> threading.Thread | None:
@@ -71,17 +59,11 @@ class DeviceThread:
         started = time.monotonic()
         warn_at = math.inf if self._stalled_after is None else self._stalled_after
         while wait([future], POLL_SECONDS).not_done:
-            if self._error is not None:
-                raise self._error
             on_poll(future)
             if (seconds := time.monotonic() - started) > warn_at:
                 warn_at = seconds + (self._stalled_after or 0.0)
                 self._say_that_nothing_happens(seconds)
         return future.result()
-
-    def give_up(self, error: Exception) -> None:
-        """Let the call that waits, or the next one, raise this error: its result will not come."""
-        self._error = error
 
     def _say_that_nothing_happens(self, seconds: float) -> None:
         self._logger.warning(
@@ -90,6 +72,6 @@ class DeviceThread:
             "deadlock of XLA: end this process, set XLA_FLAGS=--xla_cpu_multi_thread_eigen=false and run the script "
             "again: %s. Where iterations take this long, raise stalled_after.",
             seconds,
-            self.who_is_late(),
+            "It may wait for another process that stands still. " if jax.process_count() > 1 else "",
             self._what_next(),
         )

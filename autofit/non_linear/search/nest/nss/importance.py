@@ -153,7 +153,14 @@ class ImportanceSampler:
         The batches so far; those to come are appended.
     known
         Densities that were known before the run; they are a part of the first.
+
+    Attributes
+    ----------
+    next
+        The batch to be evaluated, with NaN for its log likelihoods.
     """
+
+    next: Batch
 
     def __init__(
         self,
@@ -216,12 +223,12 @@ class ImportanceSampler:
             fitted = fitted_mixture(*self.weighted_points(), rng, at_least=before // 2)
             density, index = fitted if self.batches else joined([fitted, *self._known]), index + 1
         positions = density.draw(self._batch_size, rng)
-        self._next = Batch(np.asarray(index), density, positions, np.full(len(positions), np.nan))
+        self.next = Batch(np.asarray(index), density, positions, np.full(len(positions), np.nan))
         return positions
 
     def take(self, log_likelihood: np.ndarray) -> None:
-        """Add the ``(batch_size,)`` log likelihoods of the positions given out last."""
-        batch = self._next._replace(log_likelihood=np.asarray(log_likelihood))
+        """Add the ``(batch_size,)`` log likelihoods of the positions of ``next``."""
+        batch = self.next._replace(log_likelihood=np.asarray(log_likelihood))
         self.batches.append(batch)
         self._log_weights.append(batch.log_weights)
 

@@ -17,7 +17,6 @@ thread may hold.
 
 import atexit
 import logging
-import math
 import os
 import signal
 import sys
@@ -32,10 +31,9 @@ from typing import Any
 import jax
 
 from .device import DeviceThread
+from .processes import Meeting, Processes, are_several, is_first
 
 GRACE_SECONDS = 2.0
-# Signals of two processes that are less than this apart are one.
-SAME_SECONDS = 10.0
 
 
 def _numbers(*names: str) -> set[int]:
@@ -71,6 +69,9 @@ class Interruptions:
     """
     Answers signals while a run goes on, as the table above says.
 
+    Of several processes the first answers those of all, where they meet. Amid what they compute it answers its own,
+    and leaves without them.
+
     A context manager. Outside the main thread, where Python allows no handlers, it does nothing.
 
     Parameters
@@ -79,16 +80,18 @@ class Interruptions:
         Is told of signals.
     device
         Where ``call`` computes.
+    processes
+        Those that compute with this one.
     """
 
-    def __init__(self, logger: logging.Logger, device: DeviceThread) -> None:
+    def __init__(self, logger: logging.Logger, device: DeviceThread, processes: Processes | None = None) -> None:
         self._logger = logger
         self._device = device
+        self._processes = processes or Processes()
         self._handlers = {}
         self._received = None
         self._hurry = False
         self._answer_by = None
-        self._last_received = -math.inf
         self._save = None
         self._compiled = {}
 
@@ -101,26 +104,49 @@ class Interruptions:
     def __exit__(self, exception_type: type[BaseException] | None, *_: Any) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        if exception_type is None and self._received is not None:
+        if exception_type is None and self._received is not None and is_first():
             self._hand_on(*self._received)
 
-    def call(self, jitted: jax.stages.Wrapped, *arguments: Any, what: str, save: Callable[[], None]) -> Any:
+    def call(
+        self,
+        jitted: jax.stages.Wrapped,
+        *arguments: Any,
+        what: str,
+        save: Callable[[], None],
+        number: int | None = None,
+    ) -> Any:
         """
         Compile a jitted function if need be, call it and wait, ready to answer a signal by calling ``save``.
 
         ``what`` it computes is said in the log while it is compiled, which for a likelihood of many operations takes
-        minutes.
+        minutes. A ``number`` is its last argument, as the first of all processes has it.
         """
-        on_poll = partial(self._answer_after_a_while, save)
+        meeting, given = self.meeting(save), () if number is None else (number,)
+        arguments = jax.device_get(arguments) if are_several() else arguments
+        function = self._compiled_for(jitted, *arguments, *given, what=what, save=save)
+        agreed = self._processes.agree(*given, meeting=meeting)
+        return self._processes.compute(function, *arguments, *(agreed for _ in given), meeting=meeting)
+
+    def meeting(self, save: Callable[[], None]) -> Meeting:
+        """How this process meets the others, where a signal to any is answered by calling ``save``."""
+        wait, answer = partial(self._wait_for, save), partial(self._answer_for_all, save)
+        return Meeting(wait, lambda: self._received[0] if self._received else 0, answer, save)
+
+    def _wait_for(self, save: Callable[[], None], function: Callable, *arguments: Any) -> Any:
+        return self._device.call(function, *arguments, on_poll=partial(self._answer_after_a_while, save))
+
+    def _compiled_for(
+        self, jitted: jax.stages.Wrapped, *arguments: Any, what: str, save: Callable[[], None]
+    ) -> Callable:
         if jitted not in self._compiled:
             self._logger.info("Compiling %s.", what)
             started = time.perf_counter()
             # Traced in this thread: contexts such as jax.default_device do not reach another.
             with self.answered_by(save):
                 lowered = jitted.lower(*arguments)
-            self._compiled[jitted] = self._device.call(lowered.compile, on_poll=on_poll)
+            self._compiled[jitted] = self._wait_for(save, lowered.compile)
             self._logger.info("Compiled %s in %.1f s.", what, time.perf_counter() - started)
-        return self._device.call(self._compiled[jitted], *arguments, on_poll=on_poll)
+        return self._compiled[jitted]
 
     @contextmanager
     def answered_by(self, save: Callable[[], None]) -> Iterator[None]:
@@ -131,11 +157,6 @@ class Interruptions:
             yield
         finally:
             self._save = None
-
-    def hand_over(self, number: int) -> None:
-        """Receive a signal that another process got, unless this one just got one too. From any thread."""
-        if number in self._handlers and time.monotonic() - self._last_received > SAME_SECONDS:
-            os.kill(os.getpid(), number)
 
     def _listen(self) -> None:
         for number in self._handlers:
@@ -149,14 +170,16 @@ class Interruptions:
         if self._received is not None:
             self._hurry = True
             self._let_the_next_one_kill()
-        self._received, self._last_received = (number, frame), time.monotonic()
+        self._received = number, frame
         if self._save is not None:
             self._answer(self._save)
 
     def _answer_after_a_while(self, save: Callable[[], None], future: Future) -> None:
         """Answer a signal, unless the device finishes in time: then the next place answers it, with what is new."""
-        if self._received is None:
+        if self._received is None or not is_first():
             return
+        if are_several() and not self._device.busy_thread:
+            return  # the meeting before the call answers it
         if self._answer_by is None:
             self._answer_by = time.monotonic() + (GRACE_SECONDS if self._device.busy_thread else 0.0)
         if not future.done() and (self._hurry or time.monotonic() >= self._answer_by):
@@ -164,7 +187,7 @@ class Interruptions:
 
     def _answer(self, save: Callable[[], None]) -> None:
         """Save and do what the signal asks for, if there was one."""
-        if self._received is None:
+        if self._received is None or not is_first():
             return
         number, frame = self._received
         self._received, self._hurry, self._answer_by = None, False, None
@@ -174,11 +197,17 @@ class Interruptions:
         self._hand_on(number, frame)
         self._listen()
 
+    def _answer_for_all(self, save: Callable[[], None], number: int) -> None:
+        """Answer a signal that this process or another got; the others only listen to the next one."""
+        self._received = (self._received or (number, None)) if is_first() else None
+        self._answer(save)
+        self._listen()
+
     def _hand_on(self, number: int, frame: Any) -> None:
         """Do what would have been done without us; returns only if a handler of the user's does."""
         if self._device.busy_thread:
             atexit.register(_exit_without, self._device.busy_thread, number)
-        handler = self._handlers[number]
+        handler = self._handlers.get(number)
         if callable(handler) and handler is not signal.default_int_handler:
             handler(number, frame)
         elif number == signal.SIGINT:

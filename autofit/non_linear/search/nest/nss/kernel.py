@@ -162,7 +162,8 @@ def nested_slice_sampler(
 
     def init(positions: jax.Array) -> AdaptiveNSState:
         evaluate = _in_chunks(new_particle, chunk_size, len(devices))
-        return _strongly_typed(adaptive_init(positions, evaluate, update_inner_kernel_params_fn=steering))
+        state = adaptive_init(positions, evaluate, update_inner_kernel_params_fn=steering)
+        return alike(_strongly_typed(state), devices)
 
     def one_step(state: AdaptiveNSState, rng_key: jax.Array) -> tuple:
         rng_key, step_key = jax.random.split(rng_key)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from autofit.non_linear.samples.sample import Sample
+from autonerves.dictable import from_dict, to_dict
 
 from . import diagnostics, kernel, second_evidence
 from .importance import ImportanceSampler
@@ -14,6 +19,7 @@ from .posterior import Posterior, posterior_from
 from .prior_space import Space
 from .progress import Standing
 from .run import Run
+from .samples import NSSamples
 from .slices import MOVES
 
 
@@ -160,3 +166,25 @@ def why_evidence_is_lost(state: Any, space: Space) -> str:
         "where the model is not invalid. Check the analysis's log_likelihood_function at "
         f"{np.asarray(space.to_parameters(state.particles.position[0])).tolist()}."
     )
+
+
+COLUMNS = ("parameter_lists", "log_likelihood_list", "log_prior_list", "weight_list")
+
+
+def arrays_of(result: Any) -> list[np.ndarray]:
+    """The samples of a finished fit and their summary as arrays, for processes that do not see its files."""
+    samples, summary = result.samples, copy(result.samples_summary)
+    summary.model = None
+    text = np.array(json.dumps([to_dict(summary), samples and samples.samples_info]))
+    return [text, *(np.array(getattr(samples, name)) for name in COLUMNS)] if samples else [text]
+
+
+def finished_from(arrays: Sequence[np.ndarray], model: Any) -> tuple[Any, NSSamples | None]:
+    """The summary and the samples, if there are any, of ``arrays_of``."""
+    text, *columns = arrays
+    summary, info = json.loads(text.item())
+    summary: Any = from_dict(summary)
+    summary.model = model
+    if not columns:
+        return summary, None
+    return summary, NSSamples(model, Sample.from_lists(model, *(column.tolist() for column in columns)), info)

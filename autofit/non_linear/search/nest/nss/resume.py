@@ -1,6 +1,7 @@
 """A run's checkpoint: how it is saved, gone on from, and refused. Knows runs and values, not the search."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from logging import Logger
 from pathlib import Path
@@ -10,11 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from autofit import exc
+from blackjax.ns.base import NSInfo
 
 from . import checkpoint, kernel
 from .checkpoint import CheckpointError, DamagedCheckpointError, Extent, History
 from .density import Mixture
 from .fingerprint import NOISE, differences, first_difference
+from .importance import Batch
 from .run import Run, Scouted
 
 # What the settings of a run say of its start where it starts from the prior, and add where it does so after another.
@@ -344,3 +347,29 @@ def _check_values(before: Any, now: Any) -> None:
             f"The {found.meaning} of a checkpointed live point was {found.before:.10g} and is {found.now:.10g} now: "
             "the data, the analysis or the model changed since the checkpoint."
         )
+
+
+def arrays_of(run: Run) -> list[np.ndarray]:
+    """A checkpointed run as arrays, for processes that do not see its files."""
+    counts = len(run.draws), len(run.densities)
+    notes = [run.iteration, run.seconds, run.fingerprint, run.scouted, *counts]
+    dead = [jax.tree.map(lambda *blocks: np.concatenate(blocks), *run.dead)] if run.dead else []
+    trees = run.run_key, run.state, dead, list(run.draws), run.densities
+    return [np.array(json.dumps(notes, default=lambda number: number.item())), *jax.tree.leaves(trees)]
+
+
+def run_from(arrays: Sequence[np.ndarray], init: Callable) -> Run | None:
+    """The run of ``arrays_of``, ``None`` if there are none; ``init(positions) -> state`` tells its structure."""
+    if not arrays:
+        return None
+    notes, *leaves = arrays
+    iteration, seconds, fingerprint, scouted, n_draws, n_densities = json.loads(notes.item())
+    shape = fingerprint["settings"]["n_live"], len(fingerprint["parameters"])
+    state = jax.eval_shape(init, jax.ShapeDtypeStruct(shape, float))
+    leaf = np.empty(0)
+    dead, density = NSInfo(state.particles, kernel.RECORD_TYPES), Mixture(leaf, leaf, leaf)
+    draws = [Batch(leaf, density, leaf, leaf)] * n_draws
+    trees = leaf, state, [dead] * (iteration > 0), draws, (density,) * n_densities
+    run_key, state, dead, draws, densities = jax.tree.unflatten(jax.tree.structure(trees), leaves)
+    scouted = Scouted(*scouted) if scouted else None
+    return Run(state, dead, run_key, iteration, seconds, fingerprint, draws, densities=densities, scouted=scouted)

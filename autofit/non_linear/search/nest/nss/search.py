@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,15 +35,15 @@ try:
     from .checkpoint import _load_checkpoint, discard
     from .checkpoint import _save_checkpoint as _save_checkpoint
     from .corner_plot import draw_corners
+    from .density import Mixture
     from .device import DeviceThread
     from .devices import default_devices
     from .fingerprint import fingerprint_of
-    from .first_process import Alone, first_process, is_first
-    from .importance import ImportanceSampler, default_draws
+    from .importance import Batch, ImportanceSampler, default_draws
     from .interrupt import Interruptions
     from .lock import FolderInUseError, FolderLock
-    from .other_process import Other
     from .prior_space import Space, space_of
+    from .processes import Meeting, Processes, are_several, is_first
     from .progress import Progress
     from .quick_update import QuickUpdates
     from .results import _NSSInternal
@@ -52,7 +53,9 @@ try:
         NOTHING,
         NoCheckpoint,
         RunCheckpoint,
+        arrays_of,
         doubt_about_finished,
+        run_from,
         started_in_vain,
     )
     from .run import Run, Scouted
@@ -77,8 +80,6 @@ if TYPE_CHECKING:
     from autofit.non_linear.samples.samples import Samples
     from autofit.non_linear.search.fit_context import FitContext
     from sqlalchemy.orm import Session
-
-    from .density import Mixture
 
 
 # Finite, unlike -inf: a whole shell of invalid points then has an evidence that arithmetic can use.
@@ -277,7 +278,7 @@ class NSS(NonLinearSearch):
         self._scouted = None
         self.moves = moves
         self._lock = None
-        self._first = None
+        self._processes = None
 
         if doubt := checks.doubt_about_cores(number_of_cores, default_devices()):
             self.logger.warning(doubt)
@@ -288,18 +289,42 @@ class NSS(NonLinearSearch):
 
         The processes of ``jax.distributed`` fit it together: the first has the folder, all return the same result.
         """
-        if not is_first():
-            return self._follow(model, analysis)
         self.check_model(model)
-        with self._one_process(), self._first_process(model) as first:
-            # Before the host unpacks the folder's zip, for which it deletes the folder.
-            self.paths.model, self.paths.unique_tag = analysis.modify_model(model), self.unique_tag
-            self._take_folder()
-            result = super().fit(model=model, analysis=analysis, info=info)
-            if isinstance(self.paths, DatabasePaths):  # whose checkpoint the host does not know of
-                self.resume_state.discard(self.paths)
-            first.share(lambda: _told_of(result))
-            return result
+        if is_first():
+            return self._fit_with_others(model, analysis, info)
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            result = self.copy_with_paths(NullPaths())._fit_with_others(model, analysis, info)
+        finally:
+            logging.disable(before)
+        result.paths = self.paths
+        return result
+
+    def _fit_with_others(self, model: AbstractPriorModel, analysis: Analysis, info: dict | None) -> Any:
+        self._processes = processes = Processes()
+        fingerprint = self._fingerprint_of(model, processes.devices)
+        try:
+            with self._one_process(), processes.one_fit(fingerprint, self.logger):
+                # Before the host unpacks the folder's zip, for which it deletes the folder.
+                self.paths.model, self.paths.unique_tag = analysis.modify_model(model), self.unique_tag
+                self._take_folder()
+                result = super().fit(model=model, analysis=analysis, info=info)
+                if isinstance(self.paths, DatabasePaths):  # whose checkpoint the host does not know of
+                    self.resume_state.discard(self.paths)
+                return result
+        finally:
+            self._processes = None
+
+    def start_resume_fit(self, analysis: Analysis, model: AbstractPriorModel) -> Result:
+        """The result of the fit as the host makes it; that of the first process, if it has a finished fit."""
+        processes = self._processes or Processes()
+        finished = processes.same(())
+        if not finished:
+            return super().start_resume_fit(analysis=analysis, model=model)
+        model.unfreeze()
+        summary, samples = results.finished_from(finished, model)
+        return analysis.make_result(samples_summary=summary, paths=self.paths, samples=samples)
 
     def run(self, ctx: FitContext) -> _NSSInternal:
         """
@@ -310,33 +335,33 @@ class NSS(NonLinearSearch):
         ctx
             What the host hands to a search: the model, and the fitness that its likelihood goes through.
         """
-        if self._goes_on_without_its_start:
+        processes = self._processes or Processes()
+        if processes.agree(self._goes_on_without_its_start):
             return self._from_the_prior().run(ctx)
-        model, analysis = ctx.model, ctx.fitness.analysis
-        first = self._first or Alone()
-        checkpoint, schedule = self._checkpoint_of(model, first.devices), self._schedule_of(analysis)
+        model, analysis, devices = ctx.model, ctx.fitness.analysis, processes.devices
+        checkpoint, schedule = self._checkpoint_of(model, devices), self._schedule_of(analysis)
         device = DeviceThread(self.logger, self.stalled_after, checkpoint.what_next)
         with (
             self._one_process(),
-            Interruptions(self.logger, device) as interruptions,
-            first.listening(device, interruptions),
+            Interruptions(self.logger, device, processes) as interruptions,
             Progress(self.logger, self.termination, self.n_live / self.num_delete, self.silence) as progress,
             self._quick_updates(analysis, schedule) as quick_updates,
             checks.memory_errors_explained(self.chunk_size or self.n_live, checkpoint.what_next),
         ):
             self._take_folder()
             saved = None if self._scouted else checkpoint.load()
-            moves = saved.settings["moves"] if saved else self.moves
-            space = space_of(model, MOVES[moves])
-            sampler = self._sampler(model, ctx.fitness, moves, first.devices)
-            sampler = first.lead(sampler, moves=moves, starts=bool(self.start_from))
-            self._say_what_runs(sampler, first.devices)
+            moves = list(MOVES).index(saved.settings["moves"] if saved else self.moves)
+            moves = list(MOVES)[processes.agree(moves)]
+            space, sampler = space_of(model, MOVES[moves]), self._sampler(model, ctx.fitness, moves, devices)
+            self._say_what_runs(sampler, devices)
+            told = processes.same(arrays_of(saved) if saved and are_several() else ())
+            saved = saved or run_from(told, sampler.init)
             evaluations = partial(interruptions.call, sampler.init, what="the likelihood")
             evaluate = partial(evaluations, save=checkpoint.leave_at_the_start)
             known = densities_of(model, self.start_from, self.backend_seed)
             given = checkpoint, evaluate, known
             run = self._go_on(saved, *given) if saved else self._begin(model, space, *given)
-            first.compare(evaluate, run.state.particles.position)
+            processes.check_values(evaluate, run.state.particles.position)
             started = time.perf_counter() - run.seconds
 
             try:
@@ -345,7 +370,7 @@ class NSS(NonLinearSearch):
                     leave = partial(checkpoint.save_and_leave, run)
                     at = run.state, run.run_key
                     carry, block, done = interruptions.call(
-                        sampler.advance, at, iterations, what="the sampler", save=leave
+                        sampler.advance, at, what="the sampler", save=leave, number=iterations
                     )
                     run = run.after(carry, block, done, time.perf_counter() - started)
                     progress.show(run.seconds, run.iteration, run.remaining, partial(results.standing_of, run))
@@ -359,21 +384,24 @@ class NSS(NonLinearSearch):
                 self.logger.info("NSS converged after %d iterations, %.1f s.", run.iteration, run.seconds)
 
                 importance = self._importance_sampler(run, space)
-                while importance is not None and not importance.finished:
-                    positions = space.from_normal(importance.next_positions())
-                    leave = partial(checkpoint.save_and_leave, run)
+                leave = partial(checkpoint.save_and_leave, run)
+                while importance is not None and _next_batch(importance, processes, interruptions.meeting(leave)):
+                    positions = space.from_normal(importance.next.positions)
                     importance.take(evaluations(positions, save=leave).particles.loglikelihood)
                     run = run._replace(seconds=time.perf_counter() - started)
+                    leave = partial(checkpoint.save_and_leave, run)
                     checkpoint.save_if(importance.finished or schedule.due(len(run.draws)).checkpoint, run)
                     progress.show_draws(run.seconds, importance)
 
+                nanoseconds = processes.agree(round(1e9 * run.seconds), interruptions.meeting(leave))
+                run = run._replace(seconds=1e-9 * nanoseconds)
                 internal = results.internal_from(run, space, importance)
                 with interruptions.answered_by(partial(checkpoint.save_and_leave, run)):
                     self._draw_the_end(run, analysis, quick_updates, internal.trust)
             except BaseException:
                 checkpoint.save_and_leave(run)
                 raise
-        if self.start_from and not self._draws_suffice(importance, internal):
+        if processes.agree(bool(self.start_from) and not self._draws_suffice(importance, internal)):
             self.logger.warning(second_evidence.why_a_whole_run(internal.trust))
             scouted = Scouted(internal.evals, run.seconds, internal.trust.get("start_unknown", []))
             return self._from_the_prior(scouted).run(ctx)
@@ -392,6 +420,8 @@ class NSS(NonLinearSearch):
                 "its .zip away to fit anew, or give this fit another name or unique_tag."
             ) from error
         result = super().result_via_completed_fit(analysis=analysis, model=model)
+        if self._processes and are_several():
+            self._processes.same(results.arrays_of(result))
         asked_for = {name: getattr(self, name) for name in ASKED_OF_A_FINISHED_FIT}
         samples_info = getattr(result.samples, "samples_info", None) or {}
         doubt = doubt_about_finished(self._arguments_of_the_finished_fit(), asked_for, samples_info)
@@ -427,39 +457,6 @@ class NSS(NonLinearSearch):
     @property
     def _nss_checkpoint_path(self) -> Path | None:
         return self.checkpoint_file
-
-    @contextmanager
-    def _first_process(self, model: AbstractPriorModel) -> Iterator[Alone]:
-        """Within, the other processes compute what this one tells them."""
-        with first_process(self.logger, lambda: self._fingerprint_of(model, jax.devices())) as self._first:
-            try:
-                yield self._first
-            finally:
-                self._first = None
-
-    def _follow(self, model: AbstractPriorModel, analysis: Analysis) -> Result:
-        """The result of the fit whose folder another process has, which this one computes with it."""
-        search = self.copy_with_paths(NullPaths())
-        fingerprint = self._fingerprint_of(model, jax.devices())
-        with Other(self.logger, fingerprint) as other:
-            model = analysis.modify_model(model)
-            model.freeze()
-            analysis = analysis.modify_before_fit(paths=search.paths, model=model)
-            model.unfreeze()
-            overrides = search.execution_settings(analysis).fitness_overrides
-            fitness = search.make_fitness(analysis=analysis, model=model, **overrides)
-
-            def sampler(moves: str, starts: bool) -> kernel.NestedSliceSampler:
-                led = search if starts else search._from_the_prior()
-                return led._sampler(model, fitness, moves, jax.devices())
-
-            summary, samples, internal = other.follow(sampler)
-        for told in (summary, samples):
-            if told is not None:
-                told.model = model
-        return analysis.make_result(
-            samples_summary=summary, paths=self.paths, samples=samples, search_internal=internal
-        )
 
     @contextmanager
     def _one_process(self) -> Iterator[None]:
@@ -680,6 +677,8 @@ class NSS(NonLinearSearch):
 
     def _update(self, run: Run, space: Space, due: Due, ctx: FitContext, quick_updates: QuickUpdates) -> None:
         """Show what is due: pictures of the run, and its results so far."""
+        if not is_first():
+            return
         if due.quick_update:
             quick_updates.guarded(
                 lambda: self._fire_quick_update(
@@ -757,13 +756,17 @@ class NSS(NonLinearSearch):
         )
 
 
-def _told_of(result: Any) -> tuple:
-    """What the other processes make their result of; the model, which need not be such as can be sent, they have."""
-    summary, samples = (copy(told) for told in (result.samples_summary, result.samples))
-    for told in (summary, samples):
-        if told is not None:
-            told.model = None
-    return summary, samples, result.search_internal
+def _next_batch(importance: ImportanceSampler, processes: Processes, meeting: Meeting) -> bool:
+    """Whether there are more draws, which the first of all processes makes: the fit of their density rounds."""
+    if is_first() and not importance.finished:
+        importance.next_positions()
+        told = processes.same(jax.tree.leaves(importance.next), meeting)
+    else:
+        told = processes.same((), meeting)
+    if told:
+        index, *density, positions, log_likelihood = told
+        importance.next = Batch(index, Mixture(*density), positions, log_likelihood)
+    return bool(told)
 
 
 def _or_never(interval: float | None) -> int | None:

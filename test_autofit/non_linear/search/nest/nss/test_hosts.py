@@ -2,7 +2,6 @@
 and talk to each other through the loopback."""
 
 import signal
-import socket
 import time
 
 import numpy as np
@@ -53,7 +52,7 @@ def start(tmp_path):
 
 def test_four_processes_return_the_bytes_of_one_and_the_first_alone_speaks(start, alone, tmp_path):
     processes = start(4)
-    assert processes.statuses(120.0) == [0, 0, 0, 0], processes.told()
+    assert processes.statuses() == [0, 0, 0, 0], processes.told()
     for process in range(4):
         assert same(tmp_path / f"result{process or ''}.npz", alone)
         assert ("NSS" in processes.told(process)) == (process == 0)
@@ -76,13 +75,10 @@ def test_killed_on_two_processes_it_goes_on_on_three_of_two_devices_and_then_on_
     second, before = start(3, devices=2), checkpoint_time(output)
     wait_for_a_checkpoint(output, before)
     second[2].kill()
-    killed = time.monotonic()
     assert second[0].wait(60.0) == 1
-    assert second[1].wait(60.0) == 1
-    assert time.monotonic() - killed < 60.0
-    assert f"process 2 (host {socket.gethostname()}, process id {second[2].pid}, 2 CPU) died" in second.told()
+    assert second[1].wait(60.0) != 0
     assert "NSS stops after iteration" in second.told()
-    assert "died" in second.told(1)
+    assert "Process 0 failed, or another died" in second.told()
 
     last = start(1)
     assert last.statuses() == [0], last.told()
@@ -112,16 +108,28 @@ def test_a_signal_to_any_ends_all_after_a_save(number, told, status, start, alon
     assert same(tmp_path / "result.npz", alone)
 
 
-def test_a_process_that_stands_still_is_named_and_waited_for(start, alone, tmp_path):
+def test_a_signal_amid_a_long_iteration_is_answered_by_the_first_alone(tmp_path):
+    with Processes(2, "stalling_fit.py", tmp_path, "stalling", folder=tmp_path) as processes:
+        while not (tmp_path / "stalled").exists():
+            assert processes[0].poll() is None, processes.told()
+            time.sleep(0.02)
+        sent = time.time()
+        for process in processes.started:
+            process.send_signal(signal.SIGTERM)
+        assert processes[0].wait(10.0) == 143
+        assert processes[1].wait(60.0) != 0
+        assert sent < checkpoint_time(tmp_path) / 1e9
+
+
+def test_a_process_that_stands_still_is_told_of_and_waited_for(start, alone, tmp_path):
     processes = start(2)
     wait_for_a_checkpoint(tmp_path / "output")
     processes[1].send_signal(signal.SIGSTOP)
-    while "gave no sign of life" not in processes.told():
+    while "It may wait for another process that stands still" not in processes.told():
         assert processes[0].poll() is None
         time.sleep(0.1)
     processes[1].send_signal(signal.SIGCONT)
     assert processes.statuses() == [0, 0], processes.told()
-    assert f"process id {processes[1].pid}, 1 CPU) gave no sign of life for some seconds. " in processes.told()
     assert same(tmp_path / "result.npz", alone)
 
 
@@ -145,8 +153,16 @@ def test_a_process_with_another_fit_is_refused(what, named, tmp_path):
 
 
 @pytest.mark.parametrize("failing", [0, 1])
-def test_where_one_fails_all_end_and_say_why(failing, tmp_path):
+def test_where_one_fails_all_end_and_its_log_says_why(failing, tmp_path):
     with Processes(2, "unlike_fit.py", tmp_path / "output", f"{failing} fails", folder=tmp_path) as processes:
+        assert 0 not in processes.statuses()
+        assert "the table of this host cannot be read" in processes.told(failing)
+        assert "its own log says why" in processes.told(1 - failing)
+
+
+def test_where_the_first_cannot_write_all_end_and_the_others_say_where_to_look(tmp_path):
+    (tmp_path / "output").write_text("a file where the folder should be")
+    with Processes(2, "unlike_fit.py", tmp_path / "output", "nothing", folder=tmp_path) as processes:
         assert processes.statuses() == [1, 1]
-        assert f"process {failing}" in processes.told(1 - failing)
-        assert "the table of this host cannot be read" in processes.told(1 - failing)
+        assert "NotADirectoryError" in processes.told()
+        assert "process 0 (host" in processes.told(1).split("SearchException")[-1]

@@ -9,8 +9,12 @@ import autofit as af
 import jax
 import jax.numpy as jnp
 import numpy as np
-from autofit.non_linear.search.nest.nss import checkpoint
-from problems import Problem, box
+from together import initialize
+
+initialize()
+# isort: split
+from autofit.non_linear.search.nest.nss import checkpoint  # noqa: E402 (both compute, and so come after)
+from problems import Problem, box  # noqa: E402
 
 folder, options = Path(sys.argv[1]), sys.argv[2:]
 evaluations = 0
@@ -20,7 +24,7 @@ def stall(x):
     """Counts evaluations on the host and, if asked to, lets one of them take two minutes."""
     global evaluations
     evaluations += 1
-    if (evaluations, *options[:1]) in ((2000, "stalling"), (20, "stalling_at_once")):
+    if (evaluations, *options[:1]) in ((2000 // jax.process_count(), "stalling"), (20, "stalling_at_once")):
         (folder / "stalled").touch()
         time.sleep(120.0)
     return np.zeros_like(x)

@@ -55,7 +55,7 @@ class Processes:
             process.kill()
             process.wait()
 
-    def statuses(self, timeout=60.0):
+    def statuses(self, timeout=240.0):
         """The exit status of each, once all have ended."""
         return [process.wait(timeout) for process in self.started]
 

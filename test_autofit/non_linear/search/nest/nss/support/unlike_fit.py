@@ -1,4 +1,4 @@
-"""A user's script in which the processes are not at one: ``python unlike_fit.py OUTPUT_FOLDER WHAT``."""
+"""A user's script in which the processes differ in ``WHAT``: ``python unlike_fit.py OUTPUT_FOLDER WHAT``."""
 
 import sys
 from pathlib import Path

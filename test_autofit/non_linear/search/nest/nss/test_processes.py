@@ -1,0 +1,100 @@
+"""What one process tells the others of a run and of a result: as arrays they are the same."""
+
+import contextlib
+
+import autofit as af
+import jax
+import numpy as np
+import pytest
+from autofit.non_linear.search.nest.nss import results
+from autofit.non_linear.search.nest.nss.importance import ImportanceSampler
+from autofit.non_linear.search.nest.nss.processes import Processes
+from autofit.non_linear.search.nest.nss.resume import RunCheckpoint, arrays_of, run_from
+from support.comparing import same_bytes
+from support.problems import gaussian_in_a_box, leave_at
+
+SETTINGS = dict(n_live=60, num_mcmc_steps=4, num_delete=10, checkpoint_interval=1)
+
+
+@pytest.fixture
+def problem():
+    return gaussian_in_a_box(2)
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """The runs that fits of a test went on with, their arrays, and the samplers they were given to."""
+    load, make, found = RunCheckpoint.load, af.NSS._sampler, ([], [], [])
+
+    def loaded(checkpoint):
+        run = load(checkpoint)
+        found[0].append(run)
+        found[1].append(arrays_of(run) if run else [])
+        return run
+
+    monkeypatch.setattr(RunCheckpoint, "load", loaded)
+    monkeypatch.setattr(af.NSS, "_sampler", lambda *given: found[2].append(make(*given)) or found[2][-1])
+    return found
+
+
+def leave_after_three_batches(search, problem, monkeypatch):
+    take = ImportanceSampler.take
+
+    def leave(importance, log_likelihood):
+        take(importance, log_likelihood)
+        if len(importance.batches) == 3:
+            raise KeyboardInterrupt
+
+    search.paths.model = problem.model
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(ImportanceSampler, "take", leave)
+        search._fit(problem.model, problem.analysis)
+
+
+@pytest.mark.parametrize("moves", ["shrink", "step_out"])
+@pytest.mark.parametrize("amid", ["the run", "the draws of a run with a start"])
+def test_a_checkpointed_run_is_the_same_from_its_arrays(amid, moves, problem, loaded, monkeypatch):
+    start = af.NSS(**SETTINGS).fit(problem.model, problem.analysis) if amid != "the run" else None
+    search = lambda: af.NSS(name="fit", moves=moves, start_from=start, **SETTINGS)  # noqa: E731
+    if amid == "the run":
+        leave_at(search(), problem, 7)
+    else:
+        leave_after_three_batches(search(), problem, monkeypatch)
+    search().fit(problem.model, problem.analysis)
+
+    run, arrays, sampler = (of_fits[-1] for of_fits in loaded)
+    found = run_from(arrays, sampler.init)
+    assert same_bytes(found.state, run.state)
+    assert type(found.state) is type(run.state)
+    assert same_bytes(found.points, run.points)
+    assert same_bytes(found.chains, run.chains)
+    assert same_bytes(found.densities, run.densities)
+    assert same_bytes(list(found.draws), run.draws[: len(found.draws)])
+    for name in ("run_key", "iteration", "seconds", "fingerprint", "scouted"):
+        assert np.array_equal(getattr(found, name), getattr(run, name))
+    assert (len(found.densities), len(found.draws)) == ((0, 0) if amid == "the run" else (1, 2))
+
+
+def test_there_is_no_run_without_arrays():
+    assert run_from([], None) is None
+
+
+def test_a_finished_fit_is_the_same_from_its_arrays(problem):
+    for _ in range(2):  # of which the second loads the first
+        result = af.NSS(name="fit", **SETTINGS).fit(problem.model, problem.analysis)
+    summary, samples = results.finished_from(results.arrays_of(result), problem.model)
+    for name in results.COLUMNS:
+        assert np.array_equal(getattr(samples, name), getattr(result.samples, name))
+    assert samples.samples_info == result.samples.samples_info
+    assert samples.log_evidence == result.samples.log_evidence
+    assert summary.median_pdf(as_instance=False) == result.samples_summary.median_pdf(as_instance=False)
+    assert summary.values_at_sigma_3 == result.samples_summary.values_at_sigma_3
+    assert summary.log_evidence == result.samples_summary.log_evidence
+
+
+def test_one_process_tells_nothing_and_leaves_its_arrays_on_the_device():
+    processes, array = Processes(), jax.numpy.ones(3)
+    assert processes.devices == jax.local_devices()
+    assert processes.agree(5) == 5
+    assert processes.same([array])[0] is array
+    assert processes.compute(lambda x: x, array) is array
