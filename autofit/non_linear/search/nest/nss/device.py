@@ -10,6 +10,8 @@ from typing import Any
 import jax
 from autofit import exc
 
+from .jax_settings import needed_settings
+
 
 class LostProcessError(exc.SearchException):
     """Another process has died or failed, so what all compute together is not finished. The message names it."""
@@ -53,11 +55,12 @@ class DeviceThread:
 
     def call(self, function: Callable, *arguments: Any, on_wake: Callable[[Future], None]) -> Any:
         """The result of ``function``, once it is there; ``on_wake(future)`` is called each time ``wake`` is set."""
-        future = Future()
+        future, x64 = Future(), jax.config.jax_enable_x64
 
         def work() -> None:
             try:
-                future.set_result(jax.block_until_ready(function(*arguments)))
+                with needed_settings(x64):
+                    future.set_result(jax.block_until_ready(function(*arguments)))
             except BaseException as error:
                 future.set_exception(error)
             self.wake.set()

@@ -41,6 +41,7 @@ try:
     from .first_process import Alone, first_process, is_first
     from .importance import ImportanceSampler, default_draws
     from .interrupt import Interruptions
+    from .jax_settings import needed_settings, overridden
     from .lock import FolderInUseError, FolderLock
     from .other_process import Other
     from .prior_space import from_standard_normal
@@ -280,9 +281,12 @@ class NSS(NonLinearSearch):
 
         The processes of ``jax.distributed`` fit it together: the first has the folder, all return the same result.
         """
+        if settings := overridden():
+            self.logger.info(settings)
         if not is_first():
-            return self._follow(model, analysis)
-        with self._one_process(), self._first_process(model) as first:
+            with needed_settings():
+                return self._follow(model, analysis)
+        with needed_settings(), self._one_process(), self._first_process(model) as first:
             result = super().fit(model=model, analysis=analysis, info=info)
             if isinstance(self.paths, DatabasePaths):  # whose checkpoint the host does not know of
                 self.resume_state.discard(self.paths)
