@@ -2,11 +2,13 @@
 
 The host makes an axes for each pair of parameters, and pandas labels all of them again for each pair, which takes
 minutes for 20 parameters. Here all panels are squares on one canvas, on which anesthetic draws the same densities.
+A picture has a size that a person can look at, whatever the model: what it leaves out is said in it and in the log.
 """
 
+import logging
 import warnings
 from contextlib import suppress
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
+logger = logging.getLogger(__name__)
+
+# Of a picture. Time grows with the square of the parameters, and memory with that of the pixels.
+MAX_PARAMETERS, MAX_PIXELS = 20, 8_000
+# Of one fit.
+MAX_COMPONENTS = 20
 # More points change no panel that anybody can see.
 MAX_POINTS = 1_000
+OTHERS = "autofit.plot.corner_anesthetic(samples, parameter_indices=[...]) draws others."
 MARGIN = 0.05
 GRID_POINTS = 1_000
 COLOUR = "C0"
@@ -46,23 +55,36 @@ def draw_corners(samples: Any, path: Path) -> None:
         with suppress(KeyError):  # in the config of an older host: then as the whole
             wanted = plots["corner_anesthetic_components"]
         groups = getattr(samples.model, "parameter_indices_by_component", {})
-        for name, indices in groups.items() if wanted and len(groups) > 1 else ():
+        if not wanted or len(groups) < 2:
+            return
+        for name, indices in islice(groups.items(), MAX_COMPONENTS):
             corner_anesthetic(samples, path / f"corner_anesthetic_{name}.png", list(indices))
+        if len(groups) > MAX_COMPONENTS:
+            logger.info(
+                "The first %d of %d components have a corner plot of their own; %s",
+                MAX_COMPONENTS,
+                len(groups),
+                OTHERS,
+            )
 
 
 @skip_in_test_mode
 @log_plot_exception
 def corner_anesthetic(samples: Any, file: Path, parameter_indices: list[int] | None) -> None:
     """One of them, by the name that the host's log gives it; all parameters if no indices are given."""
-    shown = slice(None) if parameter_indices is None else parameter_indices
+    labels = samples.model.parameter_labels_with_superscripts_latex
+    indices = list(range(len(labels))) if parameter_indices is None else parameter_indices
+    shown, title = indices[:MAX_PARAMETERS], "posterior"
+    if len(shown) < len(indices):
+        title += f", the first {len(shown)} of {len(indices)} parameters"
+        logger.info("%s shows the %s; %s", file.name, title, OTHERS)
     points = np.asarray(samples.parameter_lists)[:, shown]
-    labels = list(np.array(samples.model.parameter_labels_with_superscripts_latex, dtype=object)[shown])
-    figure = corner_figure(points, np.asarray(samples.weight_list), labels)
+    figure = corner_figure(points, np.asarray(samples.weight_list), [labels[index] for index in shown], title)
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file)
+    figure.savefig(file, dpi=min(figure.dpi, MAX_PIXELS / figure.get_figwidth()))
 
 
-def corner_figure(points: np.ndarray, weights: np.ndarray, labels: list[str]) -> Figure:
+def corner_figure(points: np.ndarray, weights: np.ndarray, labels: list[str], title: str = "posterior") -> Figure:
     """
     Credible regions of 68% and 95% below the diagonal, equally weighted points above.
 
@@ -74,6 +96,8 @@ def corner_figure(points: np.ndarray, weights: np.ndarray, labels: list[str]) ->
         ``(n,)`` float, of any sum.
     labels
         ``n_dim`` names, as matplotlib's mathtext.
+    title
+        What is shown.
     """
     from anesthetic.plot import kde_contour_plot_2d, kde_plot_1d
 
@@ -104,7 +128,7 @@ def corner_figure(points: np.ndarray, weights: np.ndarray, labels: list[str]) ->
             lines[0].set_clip_path(frame)
     _label(canvas, low, high, labels, style["fontsize"])
     canvas.legend(
-        handles=[Patch(label="posterior", **look)],
+        handles=[Patch(label=title, **look)],
         loc="lower center",
         bbox_to_anchor=(0.5, 1.0),
         fontsize=style["fontsize"],

@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from .jax_settings import needed_settings
+
 # How often the waiting thread looks for signals.
 POLL_SECONDS = 0.1
 
@@ -45,11 +47,12 @@ class DeviceThread:
         The result of ``function``, once it is there. ``on_poll(future)`` is called in the caller's thread before it
         begins and every ``POLL_SECONDS``, and may raise an error instead.
         """
-        future = Future()
+        future, x64 = Future(), jax.config.jax_enable_x64
 
         def work() -> None:
             try:
-                future.set_result(jax.block_until_ready(function(*arguments)))
+                with needed_settings(x64):
+                    future.set_result(jax.block_until_ready(function(*arguments)))
             except BaseException as error:
                 future.set_exception(error)
 

@@ -125,7 +125,7 @@ class Processes:
     def check_values(self, evaluate: Callable[[np.ndarray], Any], positions: np.ndarray) -> None:
         """
         Let every device evaluate the same of ``(n_live, n_dim)`` positions. Raises ``SearchException``, with both
-        values, if one finds another value than the first does, but for noise: it has other data or another likelihood.
+        values, if one finds another value than the first does, but for noise: its data or its likelihood is another.
         """
         if not are_several():
             return

@@ -41,6 +41,7 @@ try:
     from .fingerprint import fingerprint_of
     from .importance import Batch, ImportanceSampler, default_draws
     from .interrupt import Interruptions
+    from .jax_settings import needed_settings, overridden
     from .lock import FolderInUseError, FolderLock
     from .prior_space import Space, space_of
     from .processes import Meeting, Processes, are_several, is_first
@@ -233,6 +234,9 @@ class NSS(NonLinearSearch):
         if not _HAS_NSS:
             raise checks.why_not_imported(_import_error) from _import_error
 
+        checks.check_folder("name", name, str)
+        checks.check_folder("path_prefix", path_prefix, str, Path)
+        checks.check_folder("unique_tag", unique_tag, str, Path)
         checks.check_count("n_live", n_live, minimum=2)
         checks.check_count("num_delete", num_delete)
         checks.check_count("number_of_cores", number_of_cores)
@@ -249,7 +253,7 @@ class NSS(NonLinearSearch):
         checks.check_choice("moves", moves, MOVES)
         checks.check_num_delete(num_delete, n_live)
         checks.check_termination(termination)
-        checks.check_seed(seed)
+        checks.check_count("seed", seed, minimum=0, maximum=2**63 - 1)
 
         super().__init__(
             name=name,
@@ -290,14 +294,17 @@ class NSS(NonLinearSearch):
         The processes of ``jax.distributed`` fit it together: the first has the folder, all return the same result.
         """
         self.check_model(model)
-        if is_first():
-            return self._fit_with_others(model, analysis, info)
-        before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            result = self.copy_with_paths(NullPaths())._fit_with_others(model, analysis, info)
-        finally:
-            logging.disable(before)
+        if settings := overridden():
+            self.logger.info(settings)
+        with needed_settings():
+            if is_first():
+                return self._fit_with_others(model, analysis, info)
+            before = logging.root.manager.disable
+            logging.disable(logging.WARNING)
+            try:
+                result = self.copy_with_paths(NullPaths())._fit_with_others(model, analysis, info)
+            finally:
+                logging.disable(before)
         result.paths = self.paths
         return result
 

@@ -1,12 +1,15 @@
 """The corner plots: what they show of weighted points, and where they go."""
 
+import logging
 from types import SimpleNamespace
 
 import autofit as af
 import numpy as np
 import pytest
+from autofit.non_linear.search.nest.nss import corner_plot
 from autofit.non_linear.search.nest.nss.corner_plot import _ticks, corner_figure, draw_corners
 from matplotlib.contour import QuadContourSet
+from PIL import Image
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +89,27 @@ def test_the_host_s_config_says_which_there_are(whole, components, expected, tmp
         SimpleNamespace(model=model, parameter_lists=points.tolist(), weight_list=[1.0] * len(points)), tmp_path
     )
     assert {path.name for path in tmp_path.iterdir()} == expected
+
+
+def test_a_picture_is_bounded_and_says_what_it_leaves_out(tmp_path, monkeypatch, caplog):
+    for bound, value in (("MAX_PARAMETERS", 2), ("MAX_PIXELS", 500), ("MAX_COMPONENTS", 3)):
+        monkeypatch.setattr(corner_plot, bound, value)
+    monkeypatch.setitem(af.conf.instance["visualize"]["plots_search"]["nest"], "corner_anesthetic", True)
+    drawn = []
+    monkeypatch.setattr(corner_plot, "corner_figure", lambda *given: drawn.append(given) or corner_figure(*given))
+    model = af.Collection(**{name: af.Model(af.ex.Gaussian) for name in "abcd"})
+    points = np.random.default_rng(4).normal(size=(300, model.prior_count))
+    with caplog.at_level(logging.INFO):
+        draw_corners(
+            SimpleNamespace(model=model, parameter_lists=points.tolist(), weight_list=[1.0] * len(points)), tmp_path
+        )
+    whole = tmp_path / "corner_anesthetic.png"
+    assert {path.stem[len(whole.stem) :] for path in tmp_path.iterdir()} == {"", "_a", "_b", "_c"}
+    assert max(Image.open(whole).size) == 500
+    shown, _, labels, title = drawn[0]
+    assert np.array_equal(shown, points[:, :2])
+    assert labels == model.parameter_labels_with_superscripts_latex[:2]
+    assert corner_figure(*drawn[0]).axes[0].get_legend().get_texts()[0].get_text() == title
+    assert f"corner_anesthetic.png shows the {title}" in caplog.text
+    assert title == "posterior, the first 2 of 12 parameters"
+    assert "The first 3 of 4 components have a corner plot" in caplog.text
