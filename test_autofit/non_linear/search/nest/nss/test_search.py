@@ -15,8 +15,9 @@ from autofit import exc
 from autofit.aggregator.aggregator import Aggregator
 from autofit.non_linear.checkpoint import Checkpointer
 from autofit.non_linear.search import capabilities, registry
-from autofit.non_linear.search.nest.nss import checkpoint, checks, kernel
+from autofit.non_linear.search.nest.nss import checkpoint, checks, kernel, slices
 from autofit.non_linear.search.nest.nss import search as search_module
+from autofit.non_linear.search.nest.nss.prior_space import space_of
 from support.analyses import Recording
 from support.problems import Problem, VectorAnalysis, box, gaussian_in_a_box, three_priors
 
@@ -370,7 +371,7 @@ def test_a_nan_evidence_is_an_error():
     state = sampler.init(jnp.eye(4))
     state = state._replace(integrator=state.integrator._replace(logZ=jnp.nan))
     with pytest.raises(exc.SearchException, match="log evidence became NaN"):
-        af.NSS()._has_converged(state)
+        af.NSS()._has_converged(state, space_of(gaussian_in_a_box(4).model, slices.STEPPING_OUT))
 
 
 # Quick updates
@@ -389,7 +390,8 @@ def test_quick_updates_show_the_best_live_point_every_so_many_iterations(problem
     assert len(shown) == iterations // 3
     for instance, state in zip(shown, states, strict=True):
         best = np.asarray(state.particles.position)[np.argmax(state.particles.loglikelihood)]
-        assert [instance.x0, instance.x1] == best.tolist()
+        shown_at = space_of(problem.model, slices.MOVES["shrink"]).to_parameters(best)
+        assert [instance.x0, instance.x1] == np.asarray(shown_at).tolist()
 
 
 def test_a_failing_picture_is_logged_once_with_its_traceback_and_the_fit_goes_on(problem, caplog):

@@ -210,12 +210,14 @@ def test_nothing_is_left_of_it_when_the_results_are_on_disk():
     assert not list(search.paths.output_path.rglob("nss_checkpoint*"))
 
 
-def test_a_prior_without_an_inverse_gets_no_second_evidence(monkeypatch, caplog):
+def test_a_prior_without_an_inverse_gets_no_second_evidence_where_chains_walk_in_parameters(monkeypatch, caplog):
     monkeypatch.setattr(af.UniformPrior, "unit_value_for", lambda self, value: 0.5 + 0.0 * value)
     problem = gaussian_in_a_box(2)
-    internal, _ = new_search(problem)._fit(problem.model, problem.analysis)
+    internal, _ = new_search(problem, moves="step_out")._fit(problem.model, problem.analysis)
     assert "There is no second evidence: unit_value_for of the prior UniformPrior of the parameter" in caplog.text
     assert internal.trust["log_evidence"] == internal.trust["log_evidence_nested"]
+    internal, _ = new_search(problem, name="m")._fit(problem.model, problem.analysis)
+    assert internal.trust["log_evidence"] == internal.trust["log_evidence_importance"]
 
 
 def test_every_prior_there_and_back():
