@@ -129,18 +129,21 @@ def main(arguments: argparse.Namespace) -> int:
     campaign = Campaign(base, random.Random(arguments.seed))
     kills, signals = arguments.kills // 2, arguments.signals // 2
     rows = {
-        "SIGKILL of the first process": campaign.row("first", "first", signal.SIGKILL, kills),
-        "SIGKILL of another": campaign.row("another", "another", signal.SIGKILL, arguments.kills - kills),
-        "SIGTERM to all": campaign.row("term", "all", signal.SIGTERM, signals),
-        "SIGUSR1 to one": campaign.row("usr1", "another", signal.SIGUSR1, arguments.signals - signals),
+        "SIGKILL of the first process": ("first", "first", signal.SIGKILL, kills),
+        "SIGKILL of another": ("another", "another", signal.SIGKILL, arguments.kills - kills),
+        "SIGTERM to all": ("term", "all", signal.SIGTERM, signals),
+        "SIGUSR1 to one": ("usr1", "another", signal.SIGUSR1, arguments.signals - signals),
     }
     columns = ("fits", "identical", "DIFFERENT", "FAILED", "DID NOT END")
     print(f"\nseed {arguments.seed}\n\n| | signals sent | " + " | ".join(columns).lower() + " |")
     print("|---|" + "---:|" * (1 + len(columns)))
-    for name, counted in rows.items():
-        print(f"| {name} | {counted['signals']} | " + " | ".join(str(counted[c]) for c in columns) + " |")
+    good = True
+    for name, row in rows.items():
+        counted = campaign.row(*row)
+        good &= not any(counted[c] for c in columns[2:])
+        cells = (name, *(str(counted[c]) for c in ("signals", *columns)))
+        print(f"| {' | '.join(cells)} |", flush=True)
     print(f"\nAfter a signal, the last process ended within {campaign.longest:.0f} s.")
-    good = not any(counted[c] for counted in rows.values() for c in columns[2:])
     print("Nothing was lost." if good else f"Something was LOST: see {base}")
     if good:
         shutil.rmtree(base)
