@@ -1,9 +1,9 @@
 """Errors people can act on: what is checked before a run begins, and what JAX's own errors mean. Each error
 names what was given and what to do."""
 
-import math
 import numbers
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -91,13 +91,33 @@ def memory_errors_explained(chunk_size: int, what_next: Callable[[], str]) -> It
         ) from error
 
 
-def check_count(name: str, value: Any, minimum: int = 1) -> None:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < minimum:
-        raise ValueError(f"{name}={value!r} is not possible: give a whole number of at least {minimum}.")
+def check_folder(name: str, value: Any, *kinds: type) -> None:
+    """Whether ``value`` is ``None``, or of one of these kinds and a path with which a folder can be made."""
+    if value is None:
+        return
+    text = str(value)
+    if not isinstance(value, kinds) or "\0" in text or any(len(os.fsencode(part)) > 255 for part in text.split("/")):
+        raise ValueError(
+            f"{name}={value!r} is not possible: give a text that can name a folder (255 bytes at most), or None."
+        )
+
+
+def check_session(value: Any) -> None:
+    if value is not None and not hasattr(value, "query"):
+        raise ValueError(f"session={value!r} is not possible: give what autofit.db.open_database returns, or None.")
+
+
+def _is(kind: type, value: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def check_count(name: str, value: Any, minimum: int = 1, maximum: int = 2**31 - 1) -> None:
+    if not _is(numbers.Integral, value) or not minimum <= value <= maximum:
+        raise ValueError(f"{name}={value!r} is not possible: give a whole number from {minimum} to {maximum:,}.")
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name}={value!r} is not possible: give one of {', '.join(map(repr, choices))}.")
 
 
@@ -128,21 +148,20 @@ def check_interval(name: str, value: Any) -> None:
     if value is None:
         return
     # A whole float passes: the host writes its cadences to search.json as floats, and "never" as 1e99.
-    whole = isinstance(value, numbers.Real) and not isinstance(value, bool) and float(value).is_integer()
-    if not whole or value < 1:
+    if not _is(numbers.Real, value) or not 1 <= value <= sys.float_info.max or value % 1 != 0:
         raise ValueError(f"{name}={value!r} is not possible: give a whole number of at least 1, or None.")
 
 
 def check_seconds(name: str, value: Any) -> None:
-    if value is not None and not (isinstance(value, numbers.Real) and 0.0 < float(value) < math.inf):
-        raise ValueError(f"{name}={value!r} is not possible: give a positive number of seconds, or None.")
+    if value is not None and not (_is(numbers.Real, value) and 0.0 < value < 1e9):
+        raise ValueError(f"{name}={value!r} is not possible: give a positive number of seconds below 1e9, or None.")
 
 
 def check_importance(num_importance_draws: Any, n_eff: Any) -> None:
     if num_importance_draws is not None:
         check_count("num_importance_draws", num_importance_draws, minimum=0)
     if n_eff is not None:
-        check_count("n_eff", n_eff)
+        check_count("n_eff", n_eff, maximum=1_000_000)
         if num_importance_draws == 0:
             raise ValueError(
                 f"n_eff={n_eff!r} is not possible with num_importance_draws=0: its samples are importance draws. "
@@ -176,13 +195,8 @@ def check_num_delete(num_delete: int, n_live: int) -> None:
 
 
 def check_termination(termination: float) -> None:
-    if not isinstance(termination, numbers.Real) or not -math.inf < termination <= 0.0:
+    if not _is(numbers.Real, termination) or not -sys.float_info.max <= termination <= 0.0:
         raise ValueError(
             f"termination={termination!r} is not possible: it is the log of a ratio of evidences to fall below. "
             "Give a finite number that is zero or negative, such as -3.0."
         )
-
-
-def check_seed(seed: int) -> None:
-    if not isinstance(seed, numbers.Integral):
-        raise ValueError(f"seed={seed!r} is not possible: give a whole number.")

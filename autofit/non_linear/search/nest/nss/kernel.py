@@ -219,8 +219,9 @@ def _in_chunks(function: Callable, chunk_size: int | None, devices: int) -> Call
         if chunk_size is None:
             return jax.vmap(function)(rows)
         number = len(rows)
-        padded = rows[jnp.arange(math.ceil(number / chunk_size) * chunk_size) % number]
-        chunks = jax.lax.map(jax.vmap(function), padded.reshape(-1, chunk_size, *rows.shape[1:]))
+        size = min(chunk_size, number)
+        padded = rows[jnp.arange(math.ceil(number / size) * size) % number]
+        chunks = jax.lax.map(jax.vmap(function), padded.reshape(-1, size, *rows.shape[1:]))
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:number], chunks)
 
     return mapped

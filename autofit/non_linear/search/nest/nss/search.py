@@ -225,6 +225,10 @@ class NSS(NonLinearSearch):
         if not _HAS_NSS:
             raise checks.why_not_imported(_import_error) from _import_error
 
+        checks.check_folder("name", name, str)
+        checks.check_folder("path_prefix", path_prefix, str, Path)
+        checks.check_folder("unique_tag", unique_tag, str, Path)
+        checks.check_session(session)
         checks.check_count("n_live", n_live, minimum=2)
         checks.check_count("num_delete", num_delete)
         checks.check_count("number_of_cores", number_of_cores)
@@ -241,7 +245,7 @@ class NSS(NonLinearSearch):
         checks.check_choice("moves", moves, MOVES)
         checks.check_num_delete(num_delete, n_live)
         checks.check_termination(termination)
-        checks.check_seed(seed)
+        checks.check_count("seed", seed, minimum=0, maximum=2**63 - 1)
 
         super().__init__(
             name=name,

@@ -147,6 +147,18 @@ def test_a_cpu_is_given_few_expensive_likelihoods_at_once(monkeypatch):
     assert kernel.best_chunk_size(expensive, 3) is None
 
 
+def test_a_chunk_is_no_larger_than_what_there_is():
+    counted = []
+
+    def counting(row):
+        jax.debug.callback(lambda _: counted.append(1), row[0])
+        return row[0]
+
+    kernel._in_chunks(counting, 1_000, 1)(jnp.ones((7, 2)))
+    jax.effects_barrier()
+    assert len(counted) == 7
+
+
 def test_lanes_are_at_most_a_chunk_and_have_about_the_same_number_of_chains_each():
     def lanes(num_delete, chunk_size):
         return kernel.nested_slice_sampler(log_prior, profile, num_delete, 1, -3.0, chunk_size).lanes

@@ -126,9 +126,9 @@ def test_samples_that_cannot_be_had_are_told_of(monkeypatch, caplog):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_importance_draws": -1}, "num_importance_draws=-1 is not possible: give a whole number of at least 0"),
+        ({"num_importance_draws": -1}, "num_importance_draws=-1 is not possible: give a whole number from 0"),
         ({"num_importance_draws": 0.5}, "num_importance_draws=0.5 is not possible"),
-        ({"n_eff": 0}, "n_eff=0 is not possible: give a whole number of at least 1"),
+        ({"n_eff": 0}, "n_eff=0 is not possible: give a whole number from 1"),
         ({"n_eff": 10, "num_importance_draws": 0}, "n_eff=10 is not possible with num_importance_draws=0"),
     ],
 )
