@@ -166,6 +166,11 @@ def check_folder(name: str, value: Any, *kinds: type) -> None:
         )
 
 
+def check_session(value: Any) -> None:
+    if value is not None and not hasattr(value, "query"):
+        raise ValueError(f"session={value!r} is not possible: give what autofit.db.open_database returns, or None.")
+
+
 def _is(kind: type, value: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 

@@ -237,6 +237,7 @@ class NSS(NonLinearSearch):
         checks.check_folder("name", name, str)
         checks.check_folder("path_prefix", path_prefix, str, Path)
         checks.check_folder("unique_tag", unique_tag, str, Path)
+        checks.check_session(session)
         checks.check_count("n_live", n_live, minimum=2)
         checks.check_count("num_delete", num_delete)
         checks.check_count("number_of_cores", number_of_cores)

@@ -154,7 +154,7 @@ def test_a_chunk_is_no_larger_than_what_there_is():
         jax.debug.callback(lambda _: counted.append(1), row[0])
         return row[0]
 
-    kernel._in_chunks(counting, 10_000, 1)(jnp.ones((7, 2)))
+    kernel._in_chunks(counting, 1_000, 1)(jnp.ones((7, 2)))
     jax.effects_barrier()
     assert len(counted) == 7
 

@@ -124,6 +124,7 @@ def test_a_search_can_be_pickled():
         ("name", "a\0b"),
         ("path_prefix", 5),
         ("unique_tag", 5),
+        ("session", "results.sqlite"),
         ("n_live", 0),
         ("n_live", 1),
         ("n_live", 200.5),
