@@ -45,7 +45,7 @@ def row_of(name: str, seeds: int) -> str:
     log_likelihoods = calibration.log_likelihoods_of(problem)
     with mock.patch.object(kernel, "rounds_after", two_rounds):
         steps, moves = setting.num_mcmc_steps // 2, recording(begun)
-        sampler = recorded_runs.sampler_of(problem, setting.num_delete, steps, moves=moves, adapts=True)
+        sampler = recorded_runs.sampler_of(problem, setting.num_delete, steps, moves, adapts=True)
         without, beside, jumps = [], [], []
         for seed in range(seeds):
             begun.clear()

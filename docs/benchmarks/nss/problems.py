@@ -18,7 +18,7 @@ import numpy as np
 import scipy
 from autofit.non_linear.objective import SCALAR
 from autofit.non_linear.search.nest.nss.prior_space import space_of
-from autofit.non_linear.search.nest.nss.slices import SHRINKING_IN_NORMAL_SPACE
+from autofit.non_linear.search.nest.nss.slices import SHRINKING_IN_NORMAL_SPACE, Moves
 from jax.scipy.special import logsumexp, ndtri
 from jax.scipy.stats import norm
 from scipy.special import gammaln
@@ -41,13 +41,13 @@ class Problem:
     analysis: af.Analysis
     log_evidence: float | None = None
 
-    def functions(self) -> tuple[Callable, Callable, Callable]:
+    def functions(self, moves: Moves = SHRINKING_IN_NORMAL_SPACE) -> tuple[Callable, Callable, Callable]:
         """
-        Log prior and log likelihood of one ``(n_dim,)`` position, as the chains of ``af.NSS`` see them: where the
-        prior is a standard normal, traceable, and with the host's guards against invalid models. Third, the way from
-        the unit cube there, for samplers that walk in it.
+        Log prior and log likelihood of one ``(n_dim,)`` position, as chains that make these moves see them: by
+        default where the prior is a standard normal, traceable, and with the host's guards against invalid models.
+        Third, the way from the unit cube to where the prior is a standard normal, for samplers that walk in the cube.
         """
-        search, space = af.NSS(), space_of(self.model, SHRINKING_IN_NORMAL_SPACE)
+        search, space = af.NSS(), space_of(self.model, moves)
         overrides = search.execution_settings(self.analysis).fitness_overrides
         fitness = search.make_fitness(analysis=self.analysis, model=self.model, **overrides)
         of_parameters = fitness.objective(SCALAR, compile=False)

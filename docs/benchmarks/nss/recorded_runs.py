@@ -22,10 +22,12 @@ import jax
 import numpy as np
 from autofit.non_linear.search.nest.nss import kernel
 from autofit.non_linear.search.nest.nss.diagnostics import least_steps
+from autofit.non_linear.search.nest.nss.prior_space import Space, space_of
 from autofit.non_linear.search.nest.nss.run import Points, Run
-from autofit.non_linear.search.nest.nss.slices import MOVES, SHRINKING_IN_NORMAL_SPACE, Moves, draw_slices
+from autofit.non_linear.search.nest.nss.slices import MOVES, SHRINKING, SHRINKING_IN_NORMAL_SPACE, Moves, draw_slices
 
 TERMINATION = -3.0
+WALKS = {**MOVES, "shrink-in-parameters": SHRINKING}
 LENSES = ("sersic", "mge")  # with what follows their names
 
 
@@ -75,25 +77,35 @@ def record(folder: Path, name: str, seeds: int, moves: Moves, adapts: bool) -> N
     setting = SETTINGS[name]
     problem = setting.problem()
     steps = least_steps(problem.model.prior_count) if adapts else setting.num_mcmc_steps
-    sampler = sampler_of(problem, setting.num_delete, steps, moves=moves, adapts=adapts)
+    sampler, space = (
+        sampler_of(problem, setting.num_delete, steps, moves, adapts=adapts),
+        space_of(problem.model, moves),
+    )
     for seed in range(seeds):
         path = folder / f"{name}-{seed}.npz"
         if not path.exists():
-            run = whole_run(sampler, problem.draw(setting.n_live, seed), seed)
-            save(path, run)
+            positions = space.from_normal(problem.draw(setting.n_live, seed))
+            run = whole_run(sampler, positions, seed)
+            save(path, run, space)
             print(
                 f"{path}: {run.iteration} iterations, {run.evaluations:,} evaluations, {run.seconds:.0f} s",
                 flush=True,
             )
 
 
-def sampler_of(problem: problems.Problem, num_delete: int, steps: int, **options: Any) -> kernel.NestedSliceSampler:
+def sampler_of(
+    problem: problems.Problem,
+    num_delete: int,
+    steps: int,
+    moves: Moves = SHRINKING_IN_NORMAL_SPACE,
+    **options: Any,
+) -> kernel.NestedSliceSampler:
     """As af.NSS makes it of the problem; ``options`` are those of ``nested_slice_sampler``."""
-    log_prior, log_likelihood, _ = problem.functions()
+    log_prior, log_likelihood, _ = problem.functions(moves)
     log_likelihood = jax.jit(log_likelihood, inline=True)
     chunk_size = kernel.best_chunk_size(log_likelihood, problem.model.prior_count)
     return kernel.nested_slice_sampler(
-        log_prior, log_likelihood, num_delete, steps, TERMINATION, chunk_size, **options
+        log_prior, log_likelihood, num_delete, steps, TERMINATION, chunk_size, moves, **options
     )
 
 
@@ -137,12 +149,12 @@ def seeds_of(folder: Path, name: str) -> list[int]:
     return sorted(int(seed) for problem, seed in stems if problem == name)
 
 
-def save(path: Path, run: Run) -> None:
-    """Keep a run in the file that ``load`` reads."""
+def save(path: Path, run: Run, space: Space) -> None:
+    """Keep a run in the file that ``load`` reads, with its positions where the prior is a standard normal."""
     position, log_likelihood, log_prior, birth, n_live, num_delete = run.points
     np.savez(
         path,
-        position=position,
+        position=space.to_normal(position),
         loglikelihood=log_likelihood,
         logdensity=log_prior,
         loglikelihood_birth=birth,
@@ -159,11 +171,11 @@ def main() -> None:
     cheap = [name for name in SETTINGS if not name.startswith(LENSES)]
     parser.add_argument("--problems", choices=SETTINGS, nargs="+", default=cheap, help="all but the lenses")
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0")
-    parser.add_argument("--moves", choices=MOVES, default="shrink", help="how chains move; a folder for each")
+    parser.add_argument("--moves", choices=WALKS, default="shrink", help="how chains move; a folder for each")
     parser.add_argument("--width", type=float, help="of a bracket that only shrinks; a folder for each")
     parser.add_argument("--adapt", action="store_true", help="as many slices as by default; a folder of their own")
     arguments = parser.parse_args()
-    moves = MOVES[arguments.moves]
+    moves = WALKS[arguments.moves]
     if arguments.width is not None:
         moves = SHRINKING_IN_NORMAL_SPACE._replace(draw=partial(draw_slices, arguments.width))
     arguments.folder.mkdir(exist_ok=True, parents=True)
