@@ -197,10 +197,10 @@ def doubt_about_cores(number_of_cores: int, devices: list[Any]) -> str:
     )
 
 
-def hint_at_processes(processes: int) -> str:
+def hint_at_processes() -> str:
     """What a user may have forgotten whose script a scheduler started several times; empty if that is not so."""
     tasks = max(int(os.environ.get(name, "1")) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
-    if tasks <= processes:
+    if tasks <= jax.process_count():
         return ""
     return (
         f" If the scheduler started this script {tasks} times to be one run, let it begin with import autofit, "

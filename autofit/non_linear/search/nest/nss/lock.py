@@ -12,13 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from autofit import exc
 from filelock import FileLock, Timeout
+
+from .checks import hint_at_processes
 
 # How long to wait for a process that only reads a finished fit, before looking again whether it is one.
 SECONDS_PER_TRY = 1.0
 
 
-class FolderInUseError(Exception):
+class FolderInUseError(exc.SearchException):
     """Another process is running the fit of this folder. The message names it."""
 
 
@@ -76,7 +79,7 @@ class FolderLock:
                 if not (finished or is_finished()):
                     raise FolderInUseError(
                         f"{folder} is in use by {_holder(folder)}: wait until that fit is over, stop it, or give "
-                        "this fit another name."
+                        f"this fit another name.{hint_at_processes()}"
                     ) from error
                 if not waits:
                     self._logger.info("Waiting for %s, which reads this finished fit.", _holder(folder))

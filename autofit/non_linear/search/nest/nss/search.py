@@ -42,7 +42,7 @@ try:
     from .importance import Batch, ImportanceSampler, default_draws
     from .interrupt import Interruptions
     from .jax_settings import needed_settings, overridden
-    from .lock import FolderInUseError, FolderLock
+    from .lock import FolderLock
     from .prior_space import Space, space_of
     from .processes import Meeting, Processes, are_several, is_first
     from .progress import Progress
@@ -483,21 +483,12 @@ class NSS(NonLinearSearch):
         if self._lock is None or isinstance(self.paths, NullPaths):
             return
         folder = Path(self.paths.output_path)
-        with self._folder_in_use_explained():
-            self._lock.take(folder, lambda: self.paths.is_complete or checks.archive_path(folder).exists())
+        self._lock.take(folder, lambda: self.paths.is_complete or checks.archive_path(folder).exists())
         checks.check_archive(folder, self.logger)
 
     def _check_folder(self) -> None:
-        with self._folder_in_use_explained():
-            if self._lock is not None:
-                self._lock.check()
-
-    @contextmanager
-    def _folder_in_use_explained(self) -> Iterator[None]:
-        try:
-            yield
-        except FolderInUseError as error:
-            raise exc.SearchException(f"{error}{checks.hint_at_processes(jax.process_count())}") from error
+        if self._lock is not None:
+            self._lock.check()
 
     def _fingerprint_of(self, model: AbstractPriorModel, devices: list[Any]) -> dict[str, Any]:
         n_live, num_delete = self._population_of(model)
