@@ -36,7 +36,7 @@ def importance_sampler(
     """
     counts = posterior.log_weights > posterior.log_weights.max() - NEGLIGIBLE
     run = RunPoints(
-        to_normal(points.position[counts]),
+        np.asarray(to_normal(points.position[counts]), dtype=float),  # whatever the precision of the run
         points.log_likelihood[counts],
         posterior.log_weights[counts],
         posterior.effective_sample_size,

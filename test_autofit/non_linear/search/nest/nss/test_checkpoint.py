@@ -308,7 +308,7 @@ def test_an_unknown_format_is_refused(saved, monkeypatch):
     monkeypatch.setattr(checkpoint, "FORMAT", 99)
     _save_checkpoint(saved, {}, [], np.zeros(2, "u4"), 1)
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match="has the format 99, and this version of af.NSS reads 4"):
+    with pytest.raises(CheckpointError, match=f"format 99, and this version of af.NSS reads {checkpoint.FORMAT}"):
         _load_checkpoint(saved)
 
 

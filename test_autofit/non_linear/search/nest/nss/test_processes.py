@@ -11,7 +11,7 @@ from autofit.non_linear.search.nest.nss.importance import ImportanceSampler
 from autofit.non_linear.search.nest.nss.processes import Processes
 from autofit.non_linear.search.nest.nss.resume import RunCheckpoint, arrays_of, run_from
 from support.comparing import same_bytes
-from support.problems import gaussian_in_a_box, leave_at
+from support.problems import gaussian_in_a_box, leave_at, nothing_saved
 
 SETTINGS = dict(n_live=60, num_mcmc_steps=4, num_delete=10, checkpoint_interval=1)
 
@@ -46,7 +46,7 @@ def leave_after_three_batches(search, problem, monkeypatch):
             raise KeyboardInterrupt
 
     search.paths.model = problem.model
-    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+    with monkeypatch.context() as patch, nothing_saved(), contextlib.suppress(KeyboardInterrupt):
         patch.setattr(ImportanceSampler, "take", leave)
         search._fit(problem.model, problem.analysis)
 

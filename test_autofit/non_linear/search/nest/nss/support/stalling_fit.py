@@ -24,7 +24,7 @@ def stall(x):
     """Counts evaluations on the host and, if asked to, lets one of them take two minutes."""
     global evaluations
     evaluations += 1
-    if (evaluations, *options[:1]) in ((2000 // jax.process_count(), "stalling"), (20, "stalling_at_once")):
+    if (evaluations, *options[:1]) in ((1000 // jax.process_count(), "stalling"), (20, "stalling_at_once")):
         (folder / "stalled").touch()
         time.sleep(120.0)
     return np.zeros_like(x)
