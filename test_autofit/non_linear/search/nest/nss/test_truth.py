@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from support.problems import gaussian_in_a_box, leave_at, three_priors, two_modes
+from support.problems import gaussian_in_a_box, leave_at, three_priors, two_modes, upper_limit
 
 SEEDS = range(4)
 
@@ -13,6 +13,7 @@ PROBLEMS = {
     "Gaussian in a box, 6D": lambda: gaussian_in_a_box(6),
     "two modes": two_modes,
     "uniform, log-uniform and Gaussian prior": three_priors,
+    "an upper limit over 15 decades": upper_limit,
 }
 
 

@@ -115,3 +115,19 @@ def three_priors():
         compared=lambda x: np.stack([x[:, 0], np.log(x[:, 1]), x[:, 2]], axis=1),
         settings=dict(n_live=300, num_delete=30, num_mcmc_steps=6),
     )
+
+
+def upper_limit():
+    """A parameter that is well measured, and an amplitude, compared in its logarithm, that is bound from above."""
+    log_amplitude = np.linspace(-12.0, 3.0, 400_001)
+    density = np.exp(-0.5 * (10.0**log_amplitude / 1e-3) ** 2)
+    mean, square = (np.average(log_amplitude**power, weights=density) for power in (1, 2))
+    return Problem(
+        priors=[af.UniformPrior(0.0, 1.0), af.LogUniformPrior(1e-12, 1e3)],
+        log_likelihood=lambda x: norm.logpdf(x[0], 0.5, 0.02) - 0.5 * (x[1] / 1e-3) ** 2,
+        log_evidence=float(np.log(np.trapezoid(density, log_amplitude) / 15.0)),
+        mean=np.array([0.5, mean]),
+        variance=np.array([0.02**2, square - mean**2]),
+        compared=lambda x: np.stack([x[:, 0], np.log10(x[:, 1])], axis=1),
+        settings=dict(n_live=300, num_delete=30, num_mcmc_steps=6),
+    )
