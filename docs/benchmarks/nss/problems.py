@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 # XLA's FFT on CPUs can deadlock when two of them run at once, as they may in a lens likelihood.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
@@ -17,8 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 from autofit.non_linear.objective import SCALAR
-from autofit.non_linear.search.nest.nss.prior_space import space_of
-from autofit.non_linear.search.nest.nss.slices import SHRINKING_IN_NORMAL_SPACE, Moves
 from jax.scipy.special import logsumexp, ndtri
 from jax.scipy.stats import norm
 from scipy.special import gammaln
@@ -41,13 +40,17 @@ class Problem:
     analysis: af.Analysis
     log_evidence: float | None = None
 
-    def functions(self, moves: Moves = SHRINKING_IN_NORMAL_SPACE) -> tuple[Callable, Callable, Callable]:
+    def functions(self, moves: Any = None) -> tuple[Callable, Callable, Callable]:
         """
         Log prior and log likelihood of one ``(n_dim,)`` position, as chains that make these moves see them: by
         default where the prior is a standard normal, traceable, and with the host's guards against invalid models.
         Third, the way from the unit cube to where the prior is a standard normal, for samplers that walk in the cube.
         """
-        search, space = af.NSS(), space_of(self.model, moves)
+        # Here, since PyAutoFit's own NSS has neither.
+        from autofit.non_linear.search.nest.nss.prior_space import space_of
+        from autofit.non_linear.search.nest.nss.slices import MOVES
+
+        search, space = af.NSS(), space_of(self.model, moves or MOVES["shrink"])
         overrides = search.execution_settings(self.analysis).fitness_overrides
         fitness = search.make_fitness(analysis=self.analysis, model=self.model, **overrides)
         of_parameters = fitness.objective(SCALAR, compile=False)
