@@ -97,11 +97,17 @@ def check_priors(model: Any) -> None:
     of_all = jax.jit(lambda units: jnp.stack([_log_density_of_units(prior, units) for prior in priors]))
     found = np.asarray(of_all(jnp.linspace(0.02, 0.98, 25)))
     for (name, prior), log_density in zip(model.prior_tuples_ordered_by_id, found, strict=True):
-        if not np.ptp(log_density) < PRIOR_TOLERANCE:
+        if not np.all(np.isfinite(log_density)):
             raise exc.SearchException(
-                f"The prior {type(prior).__name__} of the parameter {name!r} is two priors: what its value_for draws "
-                f"is up to exp({np.ptp(log_density):.2g}) times as dense as its log_prior_from_value says, relative "
-                "to elsewhere. Make log_prior_from_value the log density of what value_for draws, but for a constant."
+                f"af.NSS cannot use the prior {type(prior).__name__} of the parameter {name!r}: its value_for or "
+                "log_prior_from_value is infinite or NaN within the prior. Look at its limits, which may be too far "
+                "from its mean."
+            )
+        if np.ptp(log_density) > PRIOR_TOLERANCE:
+            raise exc.SearchException(
+                f"af.NSS cannot use the prior {type(prior).__name__} of the parameter {name!r}: its "
+                "log_prior_from_value is not the log density of what its value_for draws; over the prior they differ "
+                f"by up to {np.ptp(log_density):.2g}, besides a constant. Make them agree."
             )
 
 

@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -56,13 +56,26 @@ TIMERS = _numbers("ALRM", "VTALRM", "PROF")
 
 def handlers_to_replace() -> dict[int, Any]:
     """The handlers of ``SIGNALS``, but for those that have to stay."""
-    # None was not installed from Python and could not be put back; what is ignored stays ignored.
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    # What was not installed from Python could not be put back; what is ignored stays ignored.
+    handlers, in_c = {number: signal.getsignal(number) for number in SIGNALS}, _caught()
     return {
         number: handler
         for number, handler in handlers.items()
-        if handler not in (None, signal.SIG_IGN) and not (number in TIMERS and callable(handler))
+        if handler not in (None, signal.SIG_IGN)
+        and not (handler == signal.SIG_DFL and number in in_c)
+        and not (number in TIMERS and callable(handler))
     }
+
+
+def _caught() -> set[int]:
+    """The signals that this process hears, in Python or, as ``faulthandler`` does, in C; none if nothing tells."""
+    with suppress(OSError), open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("SigCgt:"):
+                # JAX hears SIGTERM in C on several nodes, and does not mind.
+                own = set(SIGNALS) - _numbers("TERM", "INT")
+                return {number for number in own if int(line.split()[1], 16) >> (number - 1) & 1}
+    return set()
 
 
 class Interruptions:

@@ -35,16 +35,20 @@ class FolderLock:
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._lock = None
-        self._folder = Path()
+        self._folder = None
         self._file_id = None
 
     def __enter__(self) -> "FolderLock":
         return self
 
     def __exit__(self, *_: Any) -> None:
-        if self._lock is not None:
-            if self._file_id == _file_id(lock_path(self._folder)):
-                holder_path(self._folder).unlink(missing_ok=True)
+        if self._lock is None or self._folder is None:
+            return
+        try:
+            with suppress(OSError):
+                if self._file_id == _file_id(lock_path(self._folder)):
+                    holder_path(self._folder).unlink()
+        finally:
             self._lock.release()
 
     def __getstate__(self) -> dict:
@@ -90,7 +94,8 @@ class FolderLock:
                 return
             else:
                 self._lock, self._folder, self._file_id = lock, Path(folder), _file_id(path)
-                holder_path(folder).write_text(f"host {socket.gethostname()}, process {os.getpid()}")
+                with suppress(OSError):  # it is there for messages alone
+                    holder_path(folder).write_text(f"host {socket.gethostname()}, process {os.getpid()}")
 
     def check(self) -> None:
         """
@@ -101,10 +106,17 @@ class FolderLock:
         FolderInUseError
             If the lock file was removed or replaced, and another process holds the folder since.
         """
-        if self._lock is None or self._file_id == _file_id(lock_path(self._folder)):
+        if self._folder is None:
             return
-        self._logger.warning("%s was removed or replaced; the folder is locked again.", lock_path(self._folder))
-        self._lock.release()
+        path = lock_path(self._folder)
+        try:
+            if self._lock is not None and self._file_id == _file_id(path):
+                return
+        except OSError:  # a file system that does not answer now says nothing about the lock
+            return
+        self._logger.warning("%s was removed or replaced: the folder is to be locked again.", path)
+        if self._lock is not None:
+            self._lock.release()
         self._lock = None
         self.take(self._folder)
 
@@ -127,7 +139,8 @@ def _holder(folder: Path) -> str:
 
 def _file_id(path: Path) -> tuple[int, int] | None:
     """What tells one file from another of the same name; ``None`` if there is none."""
-    with suppress(OSError):
+    try:
         found = path.stat()
-        return found.st_dev, found.st_ino
-    return None
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

@@ -113,12 +113,13 @@ def _value_at(prior: Any, z: jax.Array) -> jax.Array:
     if type(prior) is LogGaussianPrior:
         return jnp.exp(prior.mean + prior.sigma * z)
     if type(prior) is TruncatedGaussianPrior:
-        # The share beyond z is a small number in either tail, which doubles resolve.
+        # From that tail in which the share beyond z is a small number, which doubles resolve.
         lower, upper = ((limit - prior.mean) / prior.sigma for limit in (prior.lower_limit, prior.upper_limit))
-        below = z < 0.0
-        least = jnp.where(below, ndtr(lower), ndtr(-upper))
-        share = jnp.where(below, ndtr(z), ndtr(-z)) * (ndtr(upper) - ndtr(lower))
-        return prior.mean + prior.sigma * jnp.where(below, 1.0, -1.0) * ndtri(jnp.maximum(least + share, LOWEST))
+        below = z < 0.0 if lower < 0.0 < upper else upper <= 0.0
+        least, most = jnp.where(below, ndtr(lower), ndtr(-upper)), jnp.where(below, ndtr(upper), ndtr(-lower))
+        share = jnp.maximum(least + jnp.where(below, ndtr(z), ndtr(-z)) * (most - least), LOWEST)
+        value = prior.mean + prior.sigma * jnp.where(below, 1.0, -1.0) * ndtri(share)
+        return jnp.clip(value, prior.lower_limit, prior.upper_limit)
     return prior.value_for(jnp.clip(ndtr(z), LOWEST, HIGHEST), xp=jnp)
 
 

@@ -95,8 +95,8 @@ class Processes:
         except (jax.errors.JaxRuntimeError, ValueError) as error:  # of which the latter is gloo's
             meeting.save()
             raise exc.SearchException(
-                f"Process {jax.process_index()} failed, or another died, failed (its own log says why) or came to "
-                f"its fit more than 30 s before or after: {error}"
+                f"What all processes compute together failed in process {jax.process_index()}: here, or because "
+                f"another process died, failed or began its fit more than 30 s apart; then see its own log. ({error})"
             ) from error
         self._amid = False
         return found

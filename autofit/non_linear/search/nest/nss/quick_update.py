@@ -36,8 +36,8 @@ class QuickUpdates:
         Held by whoever draws: matplotlib can do so in one thread only.
     """
 
-    # How long a picture in the background is waited for.
-    PATIENCE_SECONDS = 10.0
+    # How long a picture in the background is waited for at the end, and before results that are due in mid-run.
+    PATIENCE_SECONDS, PATIENCE_IN_MID_RUN = 10.0, 300.0
 
     def __init__(self, analysis: Any, paths: Any, background: bool, live: bool, logger: logging.Logger) -> None:
         self._analysis = analysis
@@ -73,15 +73,18 @@ class QuickUpdates:
         if self._display is not None:
             self.guarded(self._display.update, self._paths)
 
-    def draw_alone(self, draw: Callable[[], None]) -> None:
-        """Call ``draw`` once no other picture is being made; leave it out if one hangs. An error is logged."""
-        self._hangs = not self.drawing.acquire(timeout=self.PATIENCE_SECONDS)
+    def draw_alone(self, what: str, draw: Callable[[], None], seconds: float) -> None:
+        """
+        Call ``draw`` once no other picture is being made, and log an error. ``what`` it makes is left out if a
+        picture in the background takes more than so many ``seconds`` from now; after one that did none is waited for.
+        """
+        self._hangs = not self.drawing.acquire(timeout=0.0 if self._hangs else seconds)
         if self._hangs:
             self._logger.warning(
-                "A quick update in the background is still at its picture after %.0f s more: the fit goes on "
-                "without it, and without what was to be drawn now. Look at the analysis's visualize, or set "
-                "quick_update_background to False in the config to see where it hangs.",
-                self.PATIENCE_SECONDS,
+                "A picture in the background hangs: the fit goes on without it, and without %s, which would be drawn "
+                "beside it. Look at the analysis's visualize; with quick_update_background False in the config it "
+                "hangs where you see it.",
+                what,
             )
             return
         try:

@@ -50,7 +50,7 @@ def doubt_about_finished(stored: dict, asked_for: dict, samples_info: dict) -> s
     ]
     if (asked_for["n_eff"] or 0) <= samples_info.get("ess", 0):
         changed = [told for told in changed if not told.startswith("n_eff=")]
-    if asked_for["start_from"] and "start_unknown" not in samples_info:
+    if asked_for["start_from"] and samples_info and "start_unknown" not in samples_info:
         changed.append("start_from (it began without)")
     if not changed:
         return ""
@@ -181,8 +181,8 @@ class RunCheckpoint:
         if rounding := first_difference(run.state.particles, now):
             self._logger.warning(
                 "The %s of a checkpointed live point was %.12g and is %.12g now: more than rounding, as on another "
-                "device or where a likelihood is noisy, but too little to be of other data. The run goes on, and "
-                "its bytes are not those of a run that was not interrupted.",
+                "device or where a likelihood is noisy, but too little to be of other data. The run goes on; its "
+                "result will not be bit for bit that of a run that was not interrupted.",
                 *rounding,
             )
 
@@ -234,7 +234,7 @@ class RunCheckpoint:
         if at == self._left_at:
             return
         self.save_if(True, run)
-        self._left_at = at
+        self._left_at = None if self._fails else at
         self._logger.info("NSS stops after iteration %d; %s.", run.iteration, self.what_next())
 
     def leave_at_the_start(self) -> None:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import copy
+from copy import copy, deepcopy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -315,7 +315,7 @@ class NSS(NonLinearSearch):
         try:
             with self._one_process(), processes.one_fit(fingerprint, self.logger):
                 # Before the host unpacks the folder's zip, for which it deletes the folder.
-                self.paths.model, self.paths.unique_tag = analysis.modify_model(model), self.unique_tag
+                self.paths.model, self.paths.unique_tag = analysis.modify_model(deepcopy(model)), self.unique_tag
                 self._take_folder()
                 result = super().fit(model=model, analysis=analysis, info=info)
                 if isinstance(self.paths, DatabasePaths):  # whose checkpoint the host does not know of
@@ -407,7 +407,8 @@ class NSS(NonLinearSearch):
                 with interruptions.answered_by(partial(checkpoint.save_and_leave, run)):
                     self._draw_the_end(run, analysis, quick_updates, internal.trust)
             except BaseException:
-                checkpoint.save_and_leave(run)
+                if not kernel.evidence_is_lost(run.state):  # from which nothing could go on
+                    checkpoint.save_and_leave(run)
                 raise
         if processes.agree(bool(self.start_from) and not self._draws_suffice(importance, internal)):
             self.logger.warning(second_evidence.why_a_whole_run(internal.trust))
@@ -685,7 +686,8 @@ class NSS(NonLinearSearch):
                 )
             )
         if due.full_update:
-            quick_updates.draw_alone(lambda: ctx.update(results.internal_from(run, space)))
+            update = lambda: ctx.update(results.internal_from(run, space))  # noqa: E731
+            quick_updates.draw_alone("the results so far", update, quick_updates.PATIENCE_IN_MID_RUN)
 
     def _fire_quick_update(
         self,
@@ -717,7 +719,8 @@ class NSS(NonLinearSearch):
 
     def _draw_the_end(self, run: Run, analysis: Analysis, quick_updates: QuickUpdates, found: dict[str, Any]) -> None:
         if self._visualize_fit and analysis.should_visualize(paths=self.paths, during_analysis=False):
-            quick_updates.draw_alone(lambda: self._run_plot(run, found)())
+            draw = lambda: self._run_plot(run, found)()  # noqa: E731
+            quick_updates.draw_alone("nss_run.png", draw, quick_updates.PATIENCE_SECONDS)
 
     def plot_results(self, samples: Samples) -> None:
         """The corner plots of the samples, where the host expects them."""

@@ -78,7 +78,7 @@ def test_killed_on_two_processes_it_goes_on_on_three_of_two_devices_and_then_on_
     assert second[0].wait(60.0) == 1
     assert second[1].wait(60.0) != 0
     assert "NSS stops after iteration" in second.told()
-    assert "Process 0 failed, or another died" in second.told()
+    assert "What all processes compute together failed in process 0" in second.told()
 
     last = start(1)
     assert last.statuses() == [0], last.told()

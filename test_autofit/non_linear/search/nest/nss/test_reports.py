@@ -1,6 +1,7 @@
 """Faults that users of nested samplers report, each made on purpose: nothing is lost, and what went wrong is said."""
 
 import contextlib
+import faulthandler
 import itertools
 import json
 import logging
@@ -18,9 +19,10 @@ from autofit import exc
 from autofit.non_linear.search.nest.nss import checkpoint, checks, quick_update, resume
 from autofit.non_linear.search.nest.nss import lock as locks
 from autofit.non_linear.search.nest.nss.device import DeviceThread
-from autofit.non_linear.search.nest.nss.interrupt import TIMERS, Interruptions
+from autofit.non_linear.search.nest.nss.interrupt import TIMERS, Interruptions, handlers_to_replace
 from autofit.non_linear.search.nest.nss.lock import FolderInUseError, FolderLock
 from autofit.non_linear.search.nest.nss.prior_space import for_all_rows, parameters_at, to_standard_normal
+from scipy.stats import norm, truncnorm
 from support.comparing import same_run
 from support.problems import Problem, VectorAnalysis, gaussian_in_a_box, leave_at
 
@@ -221,7 +223,7 @@ def test_a_lock_that_was_removed_is_taken_again(problem, caplog):
     search = new_search(problem, checkpoint_interval=2, iterations_per_quick_update=4)
     folder = search.paths.output_path
     search._fit(problem.model, at_update(problem, 1, locks.lock_path(folder).unlink))
-    assert "was removed or replaced; the folder is locked again" in caplog.text
+    assert "was removed or replaced: the folder is to be locked again" in caplog.text
     assert locks.lock_path(folder).exists()
 
 
@@ -275,6 +277,15 @@ def test_a_timer_of_the_user_s_stays_theirs(problem, handlers):
     assert rung == sorted(TIMERS)
 
 
+def test_a_signal_that_is_heard_in_c_stays_there(handlers):
+    assert signal.SIGUSR2 in handlers_to_replace()
+    faulthandler.register(signal.SIGUSR2)
+    try:
+        assert signal.SIGUSR2 not in handlers_to_replace()
+    finally:
+        faulthandler.unregister(signal.SIGUSR2)
+
+
 def test_a_stalled_device_is_told_of_outside_the_main_thread(caplog):
     wait, one = threading.Event(), jnp.ones(())
     waiting = jax.jit(lambda x: jax.pure_callback(lambda y: (wait.wait(), y)[1], x, x))
@@ -311,7 +322,7 @@ def test_a_picture_that_hangs_does_not_hold_the_end(problem, expected, monkeypat
     search = new_search(problem, iterations_per_quick_update=5)
     found, _ = search._fit(problem.model, at_update(problem, 1, released.wait))
     released.set()
-    assert "is still at its picture" in caplog.text
+    assert "picture in the background hangs" in caplog.text
     assert not (search.paths.image_path / "nss_run.png").exists()
     assert same_run(found, expected)
 
@@ -336,6 +347,24 @@ def test_a_prior_of_any_scale_has_an_inverse(scale):
     assert to_standard_normal(model, parameters) == pytest.approx(points, rel=1e-6)
 
 
+@pytest.mark.parametrize("limits", [(-1.0, 2.0), (-np.inf, 0.5), (-9.0, np.inf), (7.5, 9.0), (-9.0, -7.5)])
+def test_a_truncated_prior_is_resolved_in_its_tails_and_stays_within_its_limits(limits):
+    model = af.Collection(x=af.TruncatedGaussianPrior(0.0, 1.0, *limits))
+    z = np.linspace(-8.0, 8.0, 1001)
+    values = for_all_rows(lambda z: parameters_at(model, z))(z[:, None])[:, 0]
+    assert np.all((values >= limits[0]) & (values <= limits[1]))
+    assert np.all(np.diff(values) >= 0.0)
+    assert len(np.unique(values[np.abs(z) < 5.0])) > 600
+    expected = truncnorm.isf(norm.sf(z), *limits) if limits[0] > 0.0 else truncnorm.ppf(norm.cdf(z), *limits)
+    assert values[np.abs(z) < 5.0] == pytest.approx(expected[np.abs(z) < 5.0], rel=1e-6)
+
+
+def test_a_prior_that_gives_no_numbers_is_named():
+    model = af.Collection(x=af.TruncatedGaussianPrior(0.0, 1.0, 40.0, 41.0))
+    with pytest.raises(exc.SearchException, match="infinite or NaN within the prior"):
+        checks.check_priors(model)
+
+
 class Polar(af.UniformPrior):
     """Draws angles of an isotropic distribution, and says that they are uniform."""
 
@@ -356,6 +385,7 @@ def test_priors_whose_draws_and_density_agree_are_accepted():
             b=af.LogUniformPrior(1e-12, 1e3),
             c=af.GaussianPrior(1e6, 1e-3),
             d=af.TruncatedGaussianPrior(0.0, 1.0, 3.0, 9.0),
+            f=af.TruncatedGaussianPrior(0.0, 0.3, -1.0, 1.0),
             e=af.LogGaussianPrior(2.0, 3.0),
         )
     )
