@@ -360,7 +360,8 @@ class NSS(NonLinearSearch):
             saved = None if self._scouted else checkpoint.load()
             moves = list(MOVES).index(saved.settings["moves"] if saved else self.moves)
             moves = list(MOVES)[processes.agree(moves)]
-            space, sampler = space_of(model, MOVES[moves]), self._sampler(model, ctx.fitness, moves, devices)
+            space = space_of(model, MOVES[moves])
+            sampler = self._sampler(model, ctx.fitness, space, moves, devices)
             self._say_what_runs(sampler, devices)
             told = processes.same(arrays_of(saved) if saved and are_several() else ())
             saved = saved or run_from(told, sampler.init)
@@ -546,10 +547,10 @@ class NSS(NonLinearSearch):
         return Schedule(self.checkpoint_interval, quick, _or_never(self.iterations_per_full_update))
 
     def _sampler(
-        self, model: AbstractPriorModel, fitness: Fitness, moves: str, devices: list[Any]
+        self, model: AbstractPriorModel, fitness: Fitness, space: Space, moves: str, devices: list[Any]
     ) -> kernel.NestedSliceSampler:
         checks.check_priors(model)
-        space, of_parameters = space_of(model, MOVES[moves]), fitness.objective(SCALAR, compile=False)
+        of_parameters = fitness.objective(SCALAR, compile=False)
         # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
         log_likelihood = jax.jit(lambda position: of_parameters(space.to_parameters(position)), inline=True)
         checks.check_log_likelihood(log_likelihood, model.prior_count)
@@ -705,7 +706,7 @@ class NSS(NonLinearSearch):
         best = np.argmax(live.loglikelihood)
 
         def write_and_draw() -> None:
-            vector = np.asarray(space.to_parameters(live.position[best])).tolist()
+            vector = space.described(live.position[[best]])[0][0].tolist()
             text = text_util.result_max_lh_info_from(vector, float(live.loglikelihood[best]), model)
             self.paths.output_model_results(result_info="\n".join(text))
             quick_updates.fire(model.instance_from_vector(vector), draw_run_so_far)
