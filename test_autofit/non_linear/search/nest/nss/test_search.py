@@ -391,8 +391,8 @@ def test_quick_updates_show_the_best_live_point_every_so_many_iterations(problem
     assert len(shown) == iterations // 3
     for instance, state in zip(shown, states, strict=True):
         best = np.asarray(state.particles.position)[np.argmax(state.particles.loglikelihood)]
-        shown_at = space_of(problem.model, slices.MOVES["shrink"]).to_parameters(best)
-        assert [instance.x0, instance.x1] == np.asarray(shown_at).tolist()
+        (shown_at,), _ = space_of(problem.model, slices.MOVES["shrink"]).described(best[None])
+        assert [instance.x0, instance.x1] == shown_at.tolist()
 
 
 def test_a_failing_picture_is_logged_once_with_its_traceback_and_the_fit_goes_on(problem, caplog):
