@@ -194,10 +194,11 @@ def test_the_host_s_contract_is_kept(installed, tmp_path):
         "log_evidence_importance",
         "log_evidence_importance_error",
         "log_evidence_bridge",
+        "log_evidence_bridge_error",
         "log_evidence_distance",
+        "importance_attempts",
         "importance_draws",
         "importance_n_eff",
-        "importance_pareto_k",
         "importance_unusable",
     }
     *our_arguments, rest = ours.pop("arguments")

@@ -13,7 +13,8 @@ evidence that it leads to expect, and the shares of the runs that are warned of 
 Where the evidence is not known (*) it is the mean of all second evidences that may be used, weighted by their errors.
 
 Then the same of the second evidence: how many of the runs have one that may be used, their distance from the truth in
-nats and in errors, the worst of them, and the draws, effective draws and seconds it took.
+nats and in errors, the worst of them, that of importance sampling with the same draws alone, the draws, the effective
+samples, and the seconds outside of the likelihood.
 
 With --perfect, for perfect nested sampling of a Gaussian in a ball (no chains: the prior volumes are drawn), the
 posterior's mean squared radius relative to the truth, with the weights averaged over the simulated volumes as
@@ -32,16 +33,16 @@ import problems  # first: it switches float64 on
 import recorded_runs
 
 # isort: split
-import jax
 import numpy as np
-from autofit.non_linear.search.nest.nss import diagnostics, kernel, second_evidence
-from autofit.non_linear.search.nest.nss.importance import ImportanceSampler, SecondEvidence, default_draws
+from autofit.non_linear.search.nest.nss import diagnostics, importance, kernel, second_evidence
+from autofit.non_linear.search.nest.nss.importance import Batch, Drawing, SecondEvidence
 from autofit.non_linear.search.nest.nss.posterior import (
     Posterior,
     effective_live_points,
     posterior_from,
     simulate_log_shells,
 )
+from autofit.non_linear.search.nest.nss.search import LEAST_DRAWS, MOST_DRAWS
 from autofit.non_linear.search.nest.nss.slices import MOVES
 
 N_DIM, SIGMA, DEPTH = 5, 0.05, 25  # of the perfect runs; their posterior lies e**-11 deep in the prior
@@ -70,7 +71,6 @@ class Judged(NamedTuple):
 
 def judged_run(
     run: recorded_runs.Recorded,
-    problem: problems.Problem,
     log_likelihoods: Callable | None,
     moves: str,
     seed: int,
@@ -84,30 +84,46 @@ def judged_run(
     trust |= {"log_evidence_nested_error": error, "log_evidence_simulated_error": simulated}
     if log_likelihoods is None:
         return Judged(run.evaluations, run.chains.slices.mean(), log_evidence, error, trust, None, 0.0)
-    started = time.perf_counter()
-    importance = importance_sampler(run, problem, posterior, seed=seed)
-    while not importance.finished:
-        importance.take(log_likelihoods(importance.next_positions()))
-    second = importance.evidence()
-    seconds = time.perf_counter() - started
+    second, _, seconds = second_evidence_of(run, posterior, log_likelihoods, seed=seed)
     return Judged(run.evaluations, run.chains.slices.mean(), log_evidence, error, trust, second, seconds)
 
 
-def importance_sampler(
-    run: recorded_runs.Recorded, problem: problems.Problem, posterior: Posterior, n_eff: int = 0, seed: int = 0
-) -> ImportanceSampler:
-    """What draws for the second evidence of a recorded run, as a fit would."""
-    draws = default_draws(run.evaluations)
-    return second_evidence.importance_sampler(
-        lambda positions: positions, run.points, posterior, draws, n_eff, seed, []
-    )
+def second_evidence_of(
+    run: recorded_runs.Recorded, posterior: Posterior, log_likelihoods: Callable, n_eff: int = 0, seed: int = 0
+) -> tuple[SecondEvidence, tuple, float]:
+    """That of a recorded run as a fit would have it, its samples, and the seconds outside of the likelihood."""
+    batches: list[Batch] = []
+    points = second_evidence.run_points(lambda z: z, run.points, posterior, run.chains.jump.mean(dtype=float))
+    started, spent = time.perf_counter(), []
+
+    def evaluate(batch: Batch) -> Batch:
+        began = time.perf_counter()
+        batch = batch._replace(log_likelihood=log_likelihoods(batch.positions))
+        spent.append(time.perf_counter() - began)
+        return batch
+
+    n_draws = int(np.clip(run.evaluations // 33, LEAST_DRAWS, MOST_DRAWS))
+    second = importance.second_evidence(points, Drawing(evaluate, seed, batches), n_draws, n_eff, seed)
+    _, kept = points.halves(seed)
+    draws = importance.drawn(batches)[-1]
+    samples = importance.posterior_samples(kept, draws, second.log_evidence)
+    return second, samples, time.perf_counter() - started - sum(spent)
 
 
 def log_likelihoods_of(problem: problems.Problem) -> Callable:
-    """A compiled function of ``(n, n_dim)`` positions that evaluates as many at once as a fit would."""
-    _, log_likelihood, _ = problem.functions()
+    """A function of ``(n, n_dim)`` positions that evaluates as many at once as a fit would, and is compiled once."""
+    log_prior, log_likelihood, _ = problem.functions()
     chunk_size = kernel.best_chunk_size(log_likelihood, problem.model.prior_count)
-    return jax.jit(lambda positions: jax.lax.map(log_likelihood, positions, batch_size=chunk_size or 1000))
+    sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, 1, 1, -3.0, chunk_size)
+
+    def log_likelihoods(positions: np.ndarray) -> np.ndarray:
+        found = []
+        for some in np.split(positions, range(sampler.rows, len(positions), sampler.rows)):
+            padded = some[np.arange(sampler.rows) % len(some)]
+            found.append(np.asarray(sampler.evaluate(padded, len(some)))[: len(some)])
+        return np.concatenate(found)
+
+    return log_likelihoods
 
 
 def judged_runs(folder: Path, name: str, drawn: int, moves: str) -> tuple[list[Judged], float | None]:
@@ -118,7 +134,6 @@ def judged_runs(folder: Path, name: str, drawn: int, moves: str) -> tuple[list[J
     runs = [
         judged_run(
             recorded_runs.load(folder, name, seed),
-            problem,
             log_likelihoods if seed < drawn else None,
             moves,
             seed,
@@ -147,13 +162,18 @@ def rows_of(name: str, runs: list[Judged], truth: float | None) -> tuple[str, st
         f"| {np.mean([run.warned for run in runs]):.0%} | {np.mean([run.uneven for run in runs]):.0%} |"
     )
     if not usable:
-        return first, f"| {name}{mark} | 0 of {len(drawn)} |" + " |" * 8
+        return first, f"| {name}{mark} | 0 of {len(drawn)} |" + " |" * 10
     off = np.array([run.second.log_evidence - truth for run in usable])
     z = off / [run.second.error for run in usable]
-    draws, n_eff = (np.mean([getattr(run.second, key) for run in usable]) for key in ("draws", "n_eff"))
+    alone = np.array([run.second.by_importance - truth for run in usable])
+    alone_z = alone / [run.second.by_importance_error for run in usable]
+    error, draws, n_eff = (
+        np.mean([getattr(run.second, key) for run in usable]) for key in ("error", "draws", "n_eff")
+    )
     second = (
-        f"| {name}{mark} | {len(usable)} of {len(drawn)} | {mean_of(off, 3)} "
-        f"| {np.abs(off).max():.3f} | {z.mean():+.2f} | {z.std(ddof=1):.2f} | {np.abs(z).max():.1f} | {draws:,.0f} "
+        f"| {name}{mark} | {len(usable)} of {len(drawn)} | {mean_of(off, 3)} | {error:.3f} "
+        f"| {z.mean():+.2f} | {z.std(ddof=1):.2f} | {np.abs(z).max():.1f} "
+        f"| {mean_of(alone, 3)} | {alone_z.mean():+.2f} | {np.abs(alone_z).max():.1f} | {draws:,.0f} "
         f"| {n_eff:,.0f} | {np.median([run.seconds for run in usable]):.1f} s |"
     )
     return first, second
@@ -217,10 +237,11 @@ def main() -> None:
         print(first, flush=True)
         tables.append(second)
     print(
-        "\n| second evidence | usable | minus the truth | worst | in errors, mean | standard deviation | worst ",
+        "\n| second evidence | usable | minus the truth | stated error | in errors, mean | standard deviation ",
         end="",
     )
-    print("| draws | effective | time |\n|---|" + "---:|" * 9)
+    print("| worst | importance sampling alone | in errors, mean | worst | draws ", end="")
+    print("| effective | time |\n|---|" + "---:|" * 12)
     print(*tables, sep="\n")
     return None
 

@@ -34,8 +34,7 @@ def why_not_imported(error: Exception | None) -> ImportError:
             f"JAX_PLATFORMS to run on the CPU. ({error!r})"
         )
     return ImportError(
-        "af.NSS needs jax, blackjax, filelock, scikit-learn and tqdm: pip install 'blackjax>=1.7.1' filelock "
-        f"scikit-learn tqdm ({error})"
+        f"af.NSS needs jax, blackjax, filelock and tqdm: pip install 'blackjax>=1.7.1' filelock tqdm ({error})"
     )
 
 

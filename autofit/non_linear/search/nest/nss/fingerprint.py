@@ -32,7 +32,7 @@ def fingerprint_of(settings: dict[str, Any], model: Any, devices: Sequence[Any])
         ],
         "model": str(Identifier(model)),
         "precision": str(jnp.result_type(float)),
-        "versions": {name: version(name) for name in ("autofit", "blackjax", "jax", "scikit-learn")},
+        "versions": {name: version(name) for name in ("autofit", "blackjax", "jax", "numpy", "scipy")},
         "device": f"{devices[0].platform}, {devices[0].device_kind}",
         "number of devices": len(devices),
     }

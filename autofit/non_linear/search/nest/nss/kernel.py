@@ -40,6 +40,8 @@ CPU_CHUNK_SIZE = 18
 EXPENSIVE_FLOPS = 1e6
 # How many dead points are handed over at once at most: enough that the hand-over costs nothing.
 BLOCK_POINTS = 1024
+# How many positions are evaluated in a call at most, about, and at once where nobody says: enough for any device.
+ROWS, ROWS_AT_ONCE = 8192, 1024
 # Where chains adapt, they make twice as many rounds of slices while their jump is below the first, half as many
 # while it is above the last; it is taken to be the one between until it is known.
 SHORT_JUMP, ASSUMED_JUMP, LONG_JUMP = 0.2, 0.3, 0.4
@@ -48,7 +50,7 @@ MAX_ROUNDS = 4
 
 class NestedSliceSampler(NamedTuple):
     """
-    What a run is made of: two compiled functions.
+    What a run is made of: three compiled functions.
 
     Attributes
     ----------
@@ -59,13 +61,21 @@ class NestedSliceSampler(NamedTuple):
         fewer if the run converges or has to end, or if the block of dead points is full. ``dead`` is an ``NSInfo``
         with leading axes ``(at least done, num_delete)``, of which the first ``done`` rows are the points that died;
         its ``update_info`` is the ``ChainRecord`` of the chain that replaced each.
+    evaluate
+        ``evaluate(positions, number) -> (rows,) float``: the log likelihoods of the first ``number`` of
+        ``(rows, n_dim)`` positions, and zeros.
     lanes
         How many chains ``advance`` moves at once on a device, each with one likelihood evaluation at a time.
+    rows, rows_at_once
+        How many positions ``evaluate`` takes, and how many it evaluates at once on all devices.
     """
 
     init: jax.stages.Wrapped
     advance: jax.stages.Wrapped
+    evaluate: jax.stages.Wrapped
     lanes: int
+    rows: int
+    rows_at_once: int
 
 
 class UpdateInfo(NamedTuple):
@@ -187,7 +197,16 @@ def nested_slice_sampler(
         block = NSInfo(jax.tree.map(empty, carry[0].particles), records)
         return jax.lax.while_loop(goes_on, body, (carry, block, jnp.asarray(0)))
 
-    return NestedSliceSampler(everywhere(init, devices), everywhere(advance, devices), lanes)
+    def evaluate(positions: jax.Array, number: jax.Array) -> jax.Array:
+        return _of_the_first(number, log_likelihood, positions, chunk_size or ROWS_AT_ONCE, len(devices))
+
+    at_once = (chunk_size or ROWS_AT_ONCE) * len(devices)
+    return NestedSliceSampler(
+        *(everywhere(function, devices) for function in (init, advance, evaluate)),
+        lanes=lanes,
+        rows=math.ceil(ROWS / at_once) * at_once,
+        rows_at_once=at_once,
+    )
 
 
 def best_chunk_size(log_likelihood: Callable, n_dim: int) -> int | None:
@@ -226,6 +245,25 @@ def _in_chunks(function: Callable, chunk_size: int | None, devices: int) -> Call
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:number], chunks)
 
     return mapped
+
+
+def _of_the_first(
+    number: jax.Array, function: Callable, positions: jax.Array, at_once: int, devices: int
+) -> jax.Array:
+    """
+    ``function`` of each of the first ``number`` of positions, so many at once on each device; those are a divisor of
+    the positions.
+    """
+    chunks = positions.reshape(-1, devices, at_once, positions.shape[1])
+
+    def of_device(index: jax.Array) -> jax.Array:
+        def one_more(chunk: jax.Array, found: jax.Array) -> jax.Array:
+            return found.at[:, chunk].set(jax.vmap(function)(chunks[chunk, index[0]]))
+
+        empty = jnp.zeros((1, len(chunks), at_once), positions.dtype)
+        return jax.lax.fori_loop(0, -(-number // (at_once * devices)), one_more, empty)
+
+    return divided(of_device, devices, devices).swapaxes(0, 1).reshape(-1)
 
 
 def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves, devices: int = 1) -> Callable:

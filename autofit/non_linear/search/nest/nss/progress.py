@@ -12,7 +12,6 @@ from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .diagnostics import iterations_left
-from .importance import ImportanceSampler, log_mean
 
 SECONDS_BETWEEN_BARS = 0.5
 # A log line each time the run has lasted a tenth longer: dense at first, and a few hundred lines for a month.
@@ -110,20 +109,16 @@ class Progress:
             pace = np.clip(SHARE_BETWEEN_LINES * seconds, SECONDS_BETWEEN_LINES, MAX_SECONDS_BETWEEN_LINES)
         self._next = seconds + max(pace, pause)
 
-    def show_draws(self, seconds: float, importance: ImportanceSampler) -> None:
-        """Show how far the importance draws after the run are, unless that was done just now."""
+    def show_draws(self, seconds: float, draws: int, wanted: int) -> None:
+        """Show how many draws of about so many are made after the run, unless that was done just now."""
         if self._silence or (self._next is not None and seconds < self._next):
             return
-        log_evidence, error = log_mean(importance.log_weights)
-        text = (
-            f"second evidence: {importance.draws:,} draws of {importance.n_draws:,}, log Z {log_evidence:.2f} ± "
-            f"{error:.2f}, {importance.n_eff:,.0f} effective"
-        )
+        text = f"second evidence: {draws:,} draws"
         if self._bar is None:
             self._logger.info(f"{text[0].upper()}{text[1:]}, {tqdm.format_interval(seconds)} so far")
             self._next = seconds + SECONDS_BETWEEN_LINES
             return
-        self._bar.n = min(1.0, importance.draws / importance.n_draws)
+        self._bar.n = min(1.0, draws / wanted)
         self._bar.set_description_str(f"{tqdm.format_interval(seconds)}, {text}")
         self._next = seconds + SECONDS_BETWEEN_BARS
 

@@ -14,7 +14,7 @@ from autofit.non_linear.samples.sample import Sample
 from autonerves.dictable import from_dict, to_dict
 
 from . import diagnostics, kernel, second_evidence
-from .importance import ImportanceSampler
+from .importance import RunPoints, SecondEvidence, drawn, posterior_samples, unknown_shares
 from .posterior import Posterior, posterior_from
 from .prior_space import Space
 from .progress import Standing
@@ -89,16 +89,21 @@ def standing_of(run: Run) -> Standing:
     )
 
 
-def internal_from(run: Run, space: Space, importance: ImportanceSampler | None = None) -> _NSSInternal:
+def run_points(run: Run, space: Space) -> RunPoints:
+    """What the second evidence is to know of the run. Raises ``ValueError`` if a prior cannot be inverted."""
+    jump = float(np.mean(run.chains.jump, dtype=np.float64))
+    return second_evidence.run_points(space.to_normal, run.points, posterior_of(run), jump)
+
+
+def internal_from(run: Run, space: Space, second: SecondEvidence | None = None) -> _NSSInternal:
     """
-    What is archived of a run whose chains walk in this space, of nested sampling's samples; with what importance
-    draws say of its evidence.
+    What is archived of a run whose chains walk in this space, of nested sampling's samples; with the second evidence
+    if there is one.
     """
     points, posterior, trust = run.points, posterior_of(run), trust_of(run)
     parameters, log_prior = space.described(points.position)
     simulated = float(posterior.log_evidences.std())
     error = diagnostics.error_with_memory(simulated, trust)
-    second = None if importance is None else importance.evidence()
     arguments = ("n_live", "num_delete", "termination", "seed")
     return _NSSInternal(
         positions=parameters,
@@ -107,7 +112,7 @@ def internal_from(run: Run, space: Space, importance: ImportanceSampler | None =
         logZs=posterior.log_evidences,
         wall_time=run.seconds,
         sampling_time=run.seconds,
-        evals=run.evaluations_before + run.evaluations + sum(len(batch.positions) for batch in run.draws),
+        evals=run.evaluations_before + run.evaluations + run.drawn,
         ess=int(posterior.effective_sample_size),
         num_mcmc_steps=round(run.chains.slices.mean()),
         **{name: run.settings[name] for name in arguments},
@@ -119,29 +124,34 @@ def internal_from(run: Run, space: Space, importance: ImportanceSampler | None =
             **trust,
             "log_evidence_simulated_error": simulated,
             **second_evidence.entries(float(posterior.log_evidences.mean()), error, second),
-            **_unknown_to_the_start(run, importance),
+            **_unknown_to_the_start(run, space, second),
         },
     )
 
 
-def _unknown_to_the_start(run: Run, importance: ImportanceSampler | None) -> dict[str, list[float]]:
+def _unknown_to_the_start(run: Run, space: Space, second: SecondEvidence | None) -> dict[str, list[float]]:
     if run.scouted is not None:
         return {"start_unknown": run.scouted.unknown}
-    if importance is not None and run.densities:
-        return {"start_unknown": importance.unknown()}
+    if run.densities and second is not None and np.isfinite(second.log_evidence):
+        return {"start_unknown": unknown_shares(run.densities, *_second_samples(run, space, second))}
     return {}
 
 
-def with_samples_of(importance: ImportanceSampler, internal: _NSSInternal, space: Space) -> _NSSInternal:
-    """A finished run with the importance draws for its samples."""
-    draws, log_likelihood, log_weights = importance.last_draws()
-    parameters, log_prior = space.described(space.from_normal(draws))
+def _second_samples(run: Run, space: Space, second: SecondEvidence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    _, kept = run_points(run, space).halves(run.settings["seed"])
+    return posterior_samples(kept, drawn(run.draws)[-1], second.log_evidence)
+
+
+def with_samples_of(second: SecondEvidence, internal: _NSSInternal, run: Run, space: Space) -> _NSSInternal:
+    """A finished run with the samples of its second evidence."""
+    positions, log_likelihood, log_weights = _second_samples(run, space, second)
+    parameters, log_prior = space.described(space.from_normal(positions))
     return replace(
         internal,
         positions=parameters,
         loglikelihoods=log_likelihood,
-        log_weights=log_weights - np.log(len(log_weights)),
-        ess=int(importance.n_eff),
+        log_weights=log_weights,
+        ess=int(second.n_eff),
         log_priors=log_prior,
     )
 

@@ -15,9 +15,9 @@ from blackjax.ns.base import NSInfo
 
 from . import checkpoint, kernel
 from .checkpoint import CheckpointError, DamagedCheckpointError, Extent, History
-from .density import Mixture
 from .fingerprint import NOISE, differences, first_difference
-from .importance import Batch
+from .importance import Batch, drawn
+from .mixture import Mixture
 from .run import Run, Scouted
 
 # What the settings of a run say of its start where it starts from the prior, and add where it does so after another.
@@ -351,10 +351,11 @@ def _check_values(before: Any, now: Any) -> None:
 
 def arrays_of(run: Run) -> list[np.ndarray]:
     """A checkpointed run as arrays, for processes that do not see its files."""
-    counts = len(run.draws), len(run.densities)
+    draws = [Batch(np.asarray(stage), *draws) for stage, draws in enumerate(drawn(run.draws))]
+    counts = len(draws), len(run.densities)
     notes = [run.iteration, run.seconds, run.fingerprint, run.scouted, *counts]
     dead = [jax.tree.map(lambda *blocks: np.concatenate(blocks), *run.dead)] if run.dead else []
-    trees = run.run_key, run.state, dead, list(run.draws), run.densities
+    trees = run.run_key, run.state, dead, draws, run.densities
     return [np.array(json.dumps(notes, default=lambda number: number.item())), *jax.tree.leaves(trees)]
 
 

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 if TYPE_CHECKING:
-    from .density import Mixture
     from .kernel import ChainRecord
+    from .mixture import Mixture
 
 
 class Points(NamedTuple):
@@ -101,8 +101,8 @@ class Run(NamedTuple):
     fingerprint
         What makes the run the run it is.
     draws
-        The importance draws for the second evidence, a list of ``importance.Batch``, to which an
-        ``ImportanceSampler`` adds; empty until the run converged.
+        The importance draws for the second evidence, a list of ``importance.Batch`` to which they are appended;
+        empty until the run converged.
     pace
         Iterations per second since the run stood elsewhere.
     densities
@@ -164,6 +164,11 @@ class Run(NamedTuple):
     def evaluations(self) -> int:
         """Likelihood evaluations of nested sampling, those of the initial points among them."""
         return self.n_live + sum(int(block.update_info.evaluations.sum(dtype=np.int64)) for block in self.dead)
+
+    @property
+    def drawn(self) -> int:
+        """How many importance draws were evaluated."""
+        return sum(len(batch.positions) for batch in self.draws)
 
     @property
     def evaluations_before(self) -> int:

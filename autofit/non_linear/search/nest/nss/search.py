@@ -35,16 +35,17 @@ try:
     from .checkpoint import _load_checkpoint, discard
     from .checkpoint import _save_checkpoint as _save_checkpoint
     from .corner_plot import draw_corners
-    from .density import Mixture
     from .device import DeviceThread
     from .devices import default_devices
     from .fingerprint import fingerprint_of
-    from .importance import Batch, ImportanceSampler, default_draws
+    from .importance import SecondEvidence
     from .interrupt import Interruptions
     from .jax_settings import needed_settings, overridden
     from .lock import FolderLock
+    from .mixture import Mixture
+    from .opinion import Opinion
     from .prior_space import Space, space_of
-    from .processes import Meeting, Processes, are_several, is_first
+    from .processes import Processes, are_several, is_first
     from .progress import Progress
     from .quick_update import QuickUpdates
     from .results import _NSSInternal
@@ -87,6 +88,8 @@ if TYPE_CHECKING:
 NSS_INVALID_LOG_LIKELIHOOD = -1e30
 # How many effective samples a run that starts from what is known goes on to: about what others have of a live point.
 SAMPLES_PER_LIVE_POINT = 5
+# How many draws are made for a second evidence where nobody says.
+LEAST_DRAWS, MOST_DRAWS = 2_000, 50_000
 
 
 class _ResumeState(NativeFileCheckpointer):
@@ -150,8 +153,9 @@ class NSS(NonLinearSearch):
     stalled_after
         Seconds without progress of the device after which a warning says so, ``None`` for never.
     num_importance_draws
-        How many draws of a density that is fitted to the finished run are evaluated, at most, for a second,
-        independent evidence; 0 for none. ``None`` for 3% of the run's evaluations, at most 50,000.
+        About how many draws of densities that are fitted to the finished run are evaluated for a second evidence, at
+        most; three and then nine times as many more where these cannot be used. 0 for none. ``None`` for 3% of the
+        run's evaluations, at least 2,000 and at most 50,000.
     n_eff
         Go on drawing until the posterior has so many effective samples, which the result then holds. ``None`` for
         the samples of nested sampling, with ``start_from`` for ``5 * n_live``.
@@ -392,31 +396,46 @@ class NSS(NonLinearSearch):
                 checkpoint.save_if(True, run)
                 self.logger.info("NSS converged after %d iterations, %.1f s.", run.iteration, run.seconds)
 
-                importance = self._importance_sampler(run, space)
-                leave = partial(checkpoint.save_and_leave, run)
-                while importance is not None and _next_batch(importance, processes, interruptions.meeting(leave)):
-                    positions = space.from_normal(importance.next.positions)
-                    importance.take(evaluations(positions, save=leave).particles.loglikelihood)
-                    run = run._replace(seconds=time.perf_counter() - started)
-                    leave = partial(checkpoint.save_and_leave, run)
-                    checkpoint.save_if(importance.finished or schedule.due(len(run.draws)).checkpoint, run)
-                    progress.show_draws(run.seconds, importance)
+                now = lambda: run._replace(seconds=time.perf_counter() - started)  # noqa: B023, E731
+                leave = lambda: checkpoint.save_and_leave(now())  # noqa: E731
+
+                def after_each_call() -> None:
+                    checkpoint.save_if(schedule.due(len(run.draws)).checkpoint, now())  # noqa: B023
+                    progress.show_draws(now().seconds, run.drawn, n_draws)  # noqa: B023
+
+                second, n_draws = None, self._number_of_draws(run)
+                if n_draws > 0:
+                    opinion = Opinion(
+                        lambda z, number: interruptions.call(
+                            sampler.evaluate, space.from_normal(z), number=number, what="the draws", save=leave
+                        ),
+                        sampler.rows,
+                        sampler.rows_at_once,
+                        processes,
+                        lambda: interruptions.meeting(leave),
+                        after_each_call,
+                        self.logger,
+                    )
+                    points, known = partial(results.run_points, run, space), run.densities
+                    second = opinion.ask(points, run.draws, n_draws, self._samples_wanted, self.backend_seed, known)
+                    run = now()
+                    checkpoint.save_if(True, run)
 
                 nanoseconds = processes.agree(round(1e9 * run.seconds), interruptions.meeting(leave))
                 run = run._replace(seconds=1e-9 * nanoseconds)
-                internal = results.internal_from(run, space, importance)
+                internal = results.internal_from(run, space, second)
                 with interruptions.answered_by(partial(checkpoint.save_and_leave, run)):
                     self._draw_the_end(run, analysis, quick_updates, internal.trust)
             except BaseException:
                 if not kernel.evidence_is_lost(run.state):  # from which nothing could go on
                     checkpoint.save_and_leave(run)
                 raise
-        if processes.agree(bool(self.start_from) and not self._draws_suffice(importance, internal)):
+        if processes.agree(bool(self.start_from) and not self._draws_suffice(second)):
             self.logger.warning(second_evidence.why_a_whole_run(internal.trust))
             scouted = Scouted(internal.evals, run.seconds, internal.trust.get("start_unknown", []))
             return self._from_the_prior(scouted).run(ctx)
         self._say_what_to_believe(internal, model)
-        return self._with_samples_asked_for(internal, importance, space)
+        return self._with_samples_asked_for(internal, second, run, space)
 
     def result_via_completed_fit(self, analysis: Analysis, model: AbstractPriorModel) -> Result:
         """The result of the fit that ended in this folder; refused if ``analysis`` finds another likelihood there."""
@@ -622,21 +641,11 @@ class NSS(NonLinearSearch):
             raise exc.SearchException(results.why_evidence_is_lost(state, space))
         return bool(kernel.has_converged(state, self.termination))
 
-    def _importance_sampler(self, run: Run, space: Space) -> ImportanceSampler | None:
-        """What draws for the second evidence of the converged run, ``None`` if none is wanted or none can be had."""
-        n_draws = self.num_importance_draws
-        if n_draws is None:
-            n_draws = default_draws(run.evaluations, len(run.densities))
-        if n_draws == 0:
-            return None
-        posterior, seed = results.posterior_of(run), self.backend_seed
-        try:
-            return second_evidence.importance_sampler(
-                space.to_normal, run.points, posterior, n_draws, self._samples_wanted, seed, run.draws, run.densities
-            )
-        except ValueError as error:
-            self.logger.warning("There is no second evidence: %s.", error)
-            return None
+    def _number_of_draws(self, run: Run) -> int:
+        """How many draws to make for a second evidence, about; 0 for none."""
+        if self.num_importance_draws is not None:
+            return self.num_importance_draws
+        return int(np.clip(run.evaluations // 33, LEAST_DRAWS, MOST_DRAWS))
 
     def _say_what_to_believe(self, internal: _NSSInternal, model: AbstractPriorModel) -> None:
         self.logger.info(second_evidence.verdict(internal.trust))
@@ -648,20 +657,19 @@ class NSS(NonLinearSearch):
         for doubt in doubts:
             self.logger.warning(doubt)
 
-    def _draws_suffice(self, importance: ImportanceSampler | None, internal: _NSSInternal) -> bool:
+    def _draws_suffice(self, second: SecondEvidence | None) -> bool:
         """Whether they can be used, and give the samples wanted."""
-        usable = not internal.trust["importance_unusable"]
-        return importance is not None and usable and importance.n_eff >= self._samples_wanted
+        return second is not None and not second.unusable and second.n_eff >= self._samples_wanted
 
     def _with_samples_asked_for(
-        self, internal: _NSSInternal, importance: ImportanceSampler | None, space: Space
+        self, internal: _NSSInternal, second: SecondEvidence | None, run: Run, space: Space
     ) -> _NSSInternal:
         """The finished run with the samples wanted, if any are and they can be had."""
         wanted = self._samples_wanted
         if wanted == 0:
             return internal
-        if importance is not None and self._draws_suffice(importance, internal):
-            return results.with_samples_of(importance, internal, space)
+        if second is not None and self._draws_suffice(second):
+            return results.with_samples_of(second, internal, run, space)
         if internal.ess < wanted:
             self.logger.warning(second_evidence.why_too_few(internal.trust, wanted, internal.ess))
         return internal
@@ -757,19 +765,6 @@ class NSS(NonLinearSearch):
             info=self.samples_info_from(search_internal),
             label="NSS",
         )
-
-
-def _next_batch(importance: ImportanceSampler, processes: Processes, meeting: Meeting) -> bool:
-    """Whether there are more draws, which the first of all processes makes: the fit of their density rounds."""
-    if is_first() and not importance.finished:
-        importance.next_positions()
-        told = processes.same(jax.tree.leaves(importance.next), meeting)
-    else:
-        told = processes.same((), meeting)
-    if told:
-        index, *density, positions, log_likelihood = told
-        importance.next = Batch(index, Mixture(*density), positions, log_likelihood)
-    return bool(told)
 
 
 def _or_never(interval: float | None) -> int | None:

@@ -1,33 +1,27 @@
 """A second opinion on a finished run's evidence: what it is asked of, and what is said of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .density import Mixture
-from .importance import Batch, ImportanceSampler, RunPoints, SecondEvidence
+from .importance import RunPoints, SecondEvidence
 from .posterior import Posterior
 from .run import Points
 
-# Points whose log posterior weight is this far below the largest are of no use to a density.
+# Points whose log posterior weight is this far below the largest are of no use.
 NEGLIGIBLE = 30.0
 
 
-def importance_sampler(
-    to_normal: Callable[[np.ndarray], np.ndarray],
-    points: Points,
-    posterior: Posterior,
-    n_draws: int,
-    n_eff: int,
-    seed: int,
-    draws: list[Batch],
-    known: Sequence[Mixture] = (),
-) -> ImportanceSampler:
+def run_points(
+    to_normal: Callable[[np.ndarray], np.ndarray], points: Points, posterior: Posterior, jump: float
+) -> RunPoints:
     """
-    An importance sampler that begins with the ``posterior`` of the ``points`` of a run and with what was ``known``
-    before it, and adds to ``draws``. ``to_normal(positions)`` takes the run's positions to where the prior is a
-    standard normal.
+    What the second evidence is to know of the ``points`` of a run with this ``posterior``.
+
+    New points are relatives of those their chains began at. If a chain's squared jump is a share of that between
+    independent points, its ends correlate by the rest, and as in a chain of such steps points are worth
+    ``jump / (2 - jump)`` of as many independent ones.
 
     Raises
     ------
@@ -35,21 +29,21 @@ def importance_sampler(
         If a prior cannot be inverted; the message names it.
     """
     counts = posterior.log_weights > posterior.log_weights.max() - NEGLIGIBLE
-    run = RunPoints(
+    jump = min(jump, 1.0) if jump > 0.0 else 1.0
+    return RunPoints(
         np.asarray(to_normal(points.position[counts]), dtype=float),  # whatever the precision of the run
         points.log_likelihood[counts],
         posterior.log_weights[counts],
-        posterior.effective_sample_size,
+        posterior.effective_sample_size * jump / (2.0 - jump),
     )
-    return ImportanceSampler(run, n_draws, n_eff, points.n_live, seed, draws, known)
 
 
 def entries(log_evidence: float, log_evidence_error: float, second: SecondEvidence | None) -> dict[str, Any]:
     """
     The entries of ``samples_info`` that compare nested sampling's evidence with the second.
 
-    ``log_evidence`` is the second where it may be used: it does not rest on the prior volumes, and its error is
-    smaller. What cannot be used is ``None``, never a number.
+    ``log_evidence`` is the second, by bridge sampling, where it may be used: it does not rest on the prior volumes,
+    and its error is smaller. What cannot be used is ``None``, never a number.
     """
     found = {
         "log_evidence": log_evidence,
@@ -59,10 +53,11 @@ def entries(log_evidence: float, log_evidence_error: float, second: SecondEviden
         "log_evidence_importance": None,
         "log_evidence_importance_error": None,
         "log_evidence_bridge": None,
+        "log_evidence_bridge_error": None,
         "log_evidence_distance": None,
-        "importance_draws": 0 if second is None else second.draws,
-        "importance_n_eff": None if second is None else second.n_eff,
-        "importance_pareto_k": None if second is None else second.pareto_k,
+        "importance_draws": second.draws if second else 0,
+        "importance_attempts": second.attempts if second else 0,
+        "importance_n_eff": second.n_eff if second else None,
         "importance_unusable": second.unusable if second else "no draws were made",
     }
     if second is not None and not second.unusable:
@@ -70,9 +65,10 @@ def entries(log_evidence: float, log_evidence_error: float, second: SecondEviden
         found |= {
             "log_evidence": second.log_evidence,
             "log_evidence_error": second.error,
-            "log_evidence_importance": second.log_evidence,
-            "log_evidence_importance_error": second.error,
-            "log_evidence_bridge": second.bridge,
+            "log_evidence_importance": second.by_importance,
+            "log_evidence_importance_error": second.by_importance_error,
+            "log_evidence_bridge": second.log_evidence,
+            "log_evidence_bridge_error": second.error,
             "log_evidence_distance": float(distance),
         }
     return found
@@ -85,11 +81,11 @@ def verdict(found: dict[str, Any]) -> str:
     if found["importance_unusable"]:
         return f"{nested}; there is no second opinion: {found['importance_unusable']}."
     return (
-        f"{nested}, by importance sampling {found['log_evidence_importance']:.2f} ± "
-        f"{found['log_evidence_importance_error']:.2f} ({found['importance_draws']:,} draws), "
-        f"{abs(found['log_evidence_distance']):.1f} errors apart. Believe the second (samples.log_evidence): it "
-        f"needs no prior volumes, and its checks passed ({found['importance_n_eff']:,.0f} effective draws, Pareto k "
-        f"{found['importance_pareto_k']:.2f}, bridge sampling {found['log_evidence_bridge']:.2f})."
+        f"{nested}, by bridge sampling {found['log_evidence_bridge']:.2f} ± {found['log_evidence_bridge_error']:.2f} "
+        f"({found['importance_draws']:,} draws), {abs(found['log_evidence_distance']):.1f} errors apart. Believe the "
+        "second (samples.log_evidence): it needs no prior volumes, and its checks passed (effective samples "
+        f"{found['importance_n_eff']:,.0f}, importance sampling {found['log_evidence_importance']:.2f} ± "
+        f"{found['log_evidence_importance_error']:.2f})."
     )
 
 
@@ -111,4 +107,4 @@ def why_a_whole_run(found: dict[str, Any]) -> str:
 
 def _what_draws_lack(found: dict[str, Any]) -> str:
     why = found["importance_unusable"]
-    return why or f"{found['importance_draws']:,} draws are worth {found['importance_n_eff']:,.0f}"
+    return why or f"the draws and the run are worth {found['importance_n_eff']:,.0f}"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from autofit import exc
 
-from .density import Mixture, effective_number, fitted_mixture
+from .mixture import Mixture, effective_number, fitted_mixture
 from .prior_space import space_of, to_standard_normal
 from .slices import STEPPING_OUT
 

@@ -15,7 +15,7 @@ logging.getLogger("jax").setLevel(logging.ERROR)
 
 def pytest_pycollect_makemodule() -> None:
     """Without what af.NSS runs on, this folder is skipped as a whole."""
-    for package in ("jax", "blackjax", "filelock", "sklearn", "tqdm"):
+    for package in ("jax", "blackjax", "filelock", "tqdm"):
         pytest.importorskip(package)
 
 

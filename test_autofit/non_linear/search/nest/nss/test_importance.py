@@ -2,21 +2,23 @@
 
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss.density import fitted_mixture
+from autofit.non_linear.search.nest.nss import importance
 from autofit.non_linear.search.nest.nss.importance import (
-    MAX_DRAWS_PER_EFFECTIVE,
-    ImportanceSampler,
+    Drawing,
+    Draws,
     RunPoints,
-    SecondEvidence,
-    _why_unusable,
     bridge_sampling,
-    default_draws,
+    drawn,
+    judged,
     log_mean,
     log_standard_normal,
-    pareto_k,
+    posterior_samples,
+    second_evidence,
+    unknown_shares,
 )
+from autofit.non_linear.search.nest.nss.mixture import Mixture, fitted_mixture
 from scipy.special import logsumexp
-from scipy.stats import genpareto, norm
+from scipy.stats import norm
 
 N_DIM, SIGMA, CENTRE = 4, 0.2, 0.7
 
@@ -31,9 +33,13 @@ POSTERIOR_VARIANCE = 1.0 / (1.0 + 1.0 / SIGMA**2)
 POSTERIOR_MEAN = POSTERIOR_VARIANCE * CENTRE / SIGMA**2
 
 
-def posterior_draws(rng, number=2000):
-    points = rng.normal(POSTERIOR_MEAN, np.sqrt(POSTERIOR_VARIANCE), (number, N_DIM))
-    return RunPoints(points, gaussian(points), np.zeros(number), float(number))
+def run_of(points, log_likelihood=gaussian):
+    return RunPoints(points, log_likelihood(points), np.zeros(len(points)), float(len(points)))
+
+
+def gaussian_run(seed, number=2000, narrower=1.0):
+    rng = np.random.default_rng(seed)
+    return run_of(rng.normal(POSTERIOR_MEAN, np.sqrt(POSTERIOR_VARIANCE) / narrower, (number, N_DIM)))
 
 
 def noise(points):
@@ -41,128 +47,165 @@ def noise(points):
     return 5.0 * np.random.default_rng(int(1e9 * abs(points[0, 0]))).standard_normal(len(points))
 
 
-def finished(sampler, log_likelihood=gaussian):
-    while not sampler.finished:
-        sampler.take(log_likelihood(sampler.next_positions()))
-    return sampler
+def asked(seed, run=None, log_likelihood=gaussian, n_draws=3000, n_eff=0, batches=None, at_once=10**6, known=()):
+    """What the second evidence is, and its batches, evaluated so many at once."""
+
+    def evaluate(batch):
+        positions = batch.positions[:at_once]
+        return batch._replace(positions=positions, log_likelihood=log_likelihood(positions))
+
+    drawing = Drawing(evaluate, seed, [] if batches is None else batches)
+    return second_evidence(run or gaussian_run(seed), drawing, n_draws, n_eff, seed, known), drawing.batches
 
 
-def sampler_of(seed, batches=None, n_draws=3000, n_eff=0, run=None, batch_size=100, known=()):
-    run = run or posterior_draws(np.random.default_rng(seed))
-    return ImportanceSampler(run, n_draws, n_eff, batch_size, seed, [] if batches is None else batches, known)
+def samples(seed, found, batches, run=None):
+    _, kept = (run or gaussian_run(seed)).halves(seed)
+    return posterior_samples(kept, drawn(batches)[-1], found.log_evidence)
 
 
 def test_over_many_seeds_the_evidence_is_right_and_its_error_honest():
-    found = [finished(sampler_of(seed)).evidence() for seed in range(60)]
+    found = [asked(seed)[0] for seed in range(60)]
     assert not any(one.unusable for one in found)
-    distances = np.array([(one.log_evidence - LOG_EVIDENCE) / one.error for one in found])
-    assert abs(distances.mean()) < 4.0 / np.sqrt(60)
-    assert 0.6 < distances.std() < 1.2
-    bridges = np.array([(one.bridge - LOG_EVIDENCE) / one.bridge_error for one in found])
-    assert 0.5 < bridges.std() < 2.0
-    assert max(one.error for one in found) < 0.06
+    for value, error in (("log_evidence", "error"), ("by_importance", "by_importance_error")):
+        distances = np.array([(getattr(one, value) - LOG_EVIDENCE) / getattr(one, error) for one in found])
+        assert abs(distances.mean()) < 4.0 / np.sqrt(60)
+        assert 0.6 < distances.std() < 1.4
+    assert max(one.error for one in found) < 0.03
+
+
+def bent(points):
+    """A thin arc; nothing else than a mixture of many follows it to its ends."""
+    return norm.logpdf(points[:, 1], points[:, 0] ** 2 - 1.0, 0.05)
+
+
+def bent_run(rng, number=1000):
+    """Draws from the posterior of ``bent``, by rejection from the arc."""
+    points = rng.normal(size=(50 * number, 2))
+    points[:, 1] = points[:, 0] ** 2 - 1.0 + 0.05 * points[:, 1]
+    kept = points[rng.random(len(points)) < np.exp(-0.5 * points[:, 1] ** 2)][:number]
+    assert len(kept) == number
+    return run_of(kept, bent)
+
+
+def test_where_a_posterior_bends_the_tails_that_draws_miss_are_counted():
+    x, y = np.linspace(-6.0, 6.0, 4001), np.linspace(-0.5, 0.5, 401)[:, None]
+    prior = norm.logpdf(x) + norm.logpdf(x**2 - 1.0 + y) + norm.logpdf(y, 0.0, 0.05)
+    truth = np.log(np.exp(prior).sum() * (x[1] - x[0]) * (y[1, 0] - y[0, 0]))
+    found = [asked(seed, bent_run(np.random.default_rng(seed)), bent)[0] for seed in range(40)]
+    assert not any(one.unusable for one in found)
+    distances = np.array([(one.log_evidence - truth) / one.error for one in found])
+    assert abs(distances.mean()) < 0.3 + 4.0 / np.sqrt(40)
+    assert 0.6 < distances.std() < 1.4
+    assert np.abs(distances).max() < 4.0
+
+
+def modes(points):
+    low, high = (norm.logpdf(points, centre, 0.1).sum(axis=1) for centre in (-0.8, 0.8))
+    return logsumexp([low + np.log(1.0 / 3.0), high + np.log(2.0 / 3.0)], axis=0)
+
+
+LOG_EVIDENCE_OF_MODES = N_DIM * norm.logpdf(0.8, 0.0, np.sqrt(1.01))
+
+
+def run_of_modes():
+    rng = np.random.default_rng(5)
+    centres = np.where(rng.random((2000, 1)) < 1.0 / 3.0, -0.8, 0.8) / 1.01
+    return run_of(rng.normal(centres, 0.1 / np.sqrt(1.01), (2000, N_DIM)), modes)
 
 
 def test_two_modes_of_a_third_and_two_thirds_are_both_counted():
-    def modes(points):
-        low, high = (norm.logpdf(points, centre, 0.1).sum(axis=1) for centre in (-0.8, 0.8))
-        return logsumexp([low + np.log(1.0 / 3.0), high + np.log(2.0 / 3.0)], axis=0)
-
-    truth = N_DIM * norm.logpdf(0.8, 0.0, np.sqrt(1.01))
-    rng = np.random.default_rng(1)
-    centres = np.where(rng.random((2000, 1)) < 1.0 / 3.0, -0.8, 0.8)
-    points = rng.normal(centres, 0.1, (2000, N_DIM))
-    sampler = finished(sampler_of(1, run=RunPoints(points, modes(points), np.zeros(2000), 2000.0)), modes)
-    found = sampler.evidence()
+    run = run_of_modes()
+    found, batches = asked(1, run, modes)
     assert not found.unusable
-    assert found.log_evidence == pytest.approx(truth, abs=4.0 * found.error)
-    positions, _, log_weights = sampler.last_draws()
+    assert found.log_evidence == pytest.approx(LOG_EVIDENCE_OF_MODES, abs=4.0 * found.error)
+    positions, _, log_weights = samples(1, found, batches, run)
     share = np.average(positions[:, 0] < 0.0, weights=np.exp(log_weights - log_weights.max()))
     assert share == pytest.approx(1.0 / 3.0, abs=0.05)
 
 
+def test_a_mode_that_no_draw_reaches_is_counted_from_the_run_s_points():
+    """The importance weights alone look perfect, and lack two thirds."""
+    rng, run = np.random.default_rng(1), run_of_modes()
+    low = run.positions[run.positions[:, 0] < 0.0]
+    density = Mixture(np.ones(1), low.mean(axis=0)[None], np.linalg.cholesky(np.cov(low.T))[None])
+    positions = density.draw(5000, rng)
+    found = judged(run, Draws(density, positions, modes(positions)))
+    assert found.by_importance < LOG_EVIDENCE_OF_MODES - 20.0 * found.by_importance_error
+    assert found.log_evidence == pytest.approx(LOG_EVIDENCE_OF_MODES, abs=4.0 * found.error)
+    assert "knows 3" in found.unusable
+    pooled = posterior_samples(run, Draws(density, positions, modes(positions)), found.log_evidence)
+    assert unknown_shares([density], *pooled) == pytest.approx([2.0 / 3.0], abs=0.05)
+
+
 def test_a_posterior_that_is_too_narrow_is_adapted_to():
-    """As of a run that collapsed: a third as wide as it should be."""
-    rng = np.random.default_rng(1)
-    points = rng.normal(POSTERIOR_MEAN, np.sqrt(POSTERIOR_VARIANCE) / 3.0, (2000, N_DIM))
-    run = RunPoints(points, gaussian(points), np.zeros(2000), 2000.0)
-    found = finished(sampler_of(1, run=run, n_draws=10_000)).evidence()
+    """As of a run that collapsed: a third as wide as it should be. The draws tell, and the error says it."""
+    found, _ = asked(1, gaussian_run(1, narrower=3.0), n_draws=10_000)
     assert not found.unusable
-    assert found.log_evidence == pytest.approx(LOG_EVIDENCE, abs=4.0 * found.error)
+    assert found.by_importance == pytest.approx(LOG_EVIDENCE, abs=4.0 * found.by_importance_error)
+    assert found.log_evidence == pytest.approx(LOG_EVIDENCE, abs=2.0 * found.error)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_no_mixture_can_follow_is_said_to_be_unusable(seed):
-    found = finished(sampler_of(seed), noise).evidence()
+def test_what_no_mixture_can_follow_is_said_to_be_unusable_after_three_attempts(seed):
+    found, batches = asked(seed, run_of(gaussian_run(seed).positions, noise), noise)
     assert found.unusable
+    assert found.attempts == 3
+    assert found.draws == sum(len(batch.positions) for batch in batches) <= 13 * 3000
 
 
-def test_a_mode_that_the_draws_never_reach_is_found_at_the_run_s_points():
-    """The importance weights alone look perfect: only the run's points tell of what the density lacks."""
-
-    def missed(points):
-        return np.where(points[:, 0] > -3.0, gaussian(points), norm.logpdf(points, -6.0, 0.05).sum(axis=1) + 60.0)
-
-    rng = np.random.default_rng(1)
-    here = rng.normal(POSTERIOR_MEAN, np.sqrt(POSTERIOR_VARIANCE), (1000, N_DIM))
-    run = RunPoints(here, gaussian(here), np.zeros(1000), 1000.0)
-    sampler = finished(sampler_of(1, run=run), missed)
-    there = rng.normal(-6.0, 0.05, (1000, N_DIM))
-    both = np.concatenate([here, there])
-    sampler._kept_from_fits = RunPoints(both, missed(both), np.zeros(2000), 2000.0)
-    assert "misses a part of the posterior" in sampler.evidence().unusable
+def test_an_attempt_that_fails_is_followed_by_one_that_does_not(monkeypatch):
+    monkeypatch.setattr(importance, "MIN_EFFECTIVE", 600.0)
+    found, _ = asked(1, n_draws=700)
+    assert (found.unusable, found.attempts) == ("", 2)
+    assert found.log_evidence == pytest.approx(LOG_EVIDENCE, abs=4.0 * found.error)
 
 
 @pytest.mark.parametrize("n_eff", [0, 4000])
-def test_begun_anew_after_any_batch_it_draws_the_same(n_eff):
-    run = posterior_draws(np.random.default_rng(1))
-    whole = finished(sampler_of(1, run=run, n_eff=n_eff))
-    for kept in range(0, len(whole.batches), 3):
-        resumed = finished(sampler_of(1, batches=whole.batches[:kept], run=run, n_eff=n_eff))
-        assert len(resumed.batches) == len(whole.batches)
-        for one, other in zip(resumed.batches, whole.batches, strict=True):
+def test_begun_anew_after_any_batch_it_draws_the_same_however_many_are_evaluated_at_once(n_eff):
+    whole, of_whole = asked(1, n_eff=n_eff)
+    _, kept = asked(1, n_eff=n_eff, at_once=700)
+    for number in range(len(kept) + 1):
+        again, of_again = asked(1, n_eff=n_eff, batches=kept[:number], at_once=1000)
+        assert again == whole
+        for one, other in zip(drawn(of_again), drawn(of_whole), strict=True):
             assert one.positions.tobytes() == other.positions.tobytes()
-            assert one.round == other.round
-        assert resumed.evidence() == whole.evidence()
+
+
+def test_no_density_is_fitted_again_for_draws_that_were_made(monkeypatch):
+    _, batches = asked(1)
+    monkeypatch.setattr(importance, "fitted_density", lambda *_: pytest.fail("a density was fitted"))
+    asked(1, batches=batches)
 
 
 def test_as_many_effective_samples_as_asked_for_and_what_they_are_worth():
     """The posterior mean scatters over seeds as that of so many independent samples."""
-    means = []
+    means, claimed = [], []
     for seed in range(60):
-        sampler = finished(sampler_of(seed, n_eff=1000))
-        assert sampler.n_eff >= 1000
-        positions, _, log_weights = sampler.last_draws()
+        found, batches = asked(seed, gaussian_run(seed, 200), n_eff=1000)
+        assert found.n_eff >= 1000
+        positions, _, log_weights = samples(seed, found, batches, gaussian_run(seed, 200))
         means.append(np.average(positions, weights=np.exp(log_weights - log_weights.max()), axis=0))
+        claimed.append(found.n_eff)
     scatter = np.mean((np.array(means) - POSTERIOR_MEAN) ** 2)
-    assert POSTERIOR_VARIANCE / scatter == pytest.approx(1100, rel=0.4)
+    assert POSTERIOR_VARIANCE / scatter == pytest.approx(np.mean(claimed), rel=0.3)
 
 
-def test_samples_that_are_out_of_reach_are_given_up_early():
-    sampler = finished(sampler_of(1, n_draws=500, n_eff=1000), noise)
-    assert sampler.draws < 0.5 * MAX_DRAWS_PER_EFFECTIVE * 1000
-    assert sampler.n_eff < 50
-
-
-def test_with_a_density_that_was_known_no_sample_is_given_up_early():
-    rng = np.random.default_rng(1)
-    known = fitted_mixture(posterior_draws(rng).positions, np.ones(2000), rng)
-    sampler = finished(sampler_of(1, n_draws=500, n_eff=50, known=[known]), noise)
-    assert sampler.draws == 500 + MAX_DRAWS_PER_EFFECTIVE * 50
-
-
-def test_draws_that_are_seldom_where_the_posterior_is_are_unusable():
-    """There are enough effective ones, and their weights have a variance: they are too few of so many."""
-    found = SecondEvidence(0.0, 0.1, 0.0, 0.1, 20_000, 150.0, 0.5, "")
-    weights = np.random.default_rng(1).normal(size=20_000)
-    assert "worth 0.75% of as many" in _why_unusable(found, 0.1, weights)
-    assert not _why_unusable(found._replace(n_eff=250.0), 0.1, weights)
+def test_samples_that_are_out_of_reach_are_given_up_early(monkeypatch):
+    monkeypatch.setattr(importance, "MAX_DRAWS_PER_EFFECTIVE", 1)
+    found, _ = asked(1, n_eff=1000)
+    assert found.n_eff < 3000
+    assert found.draws < 6000
 
 
 def test_an_easy_evidence_takes_few_draws():
-    assert finished(sampler_of(1, n_draws=50_000)).draws < 5000
-    assert default_draws(1_000_000) < 0.035 * 1_000_000
-    assert default_draws(100_000_000) == 50_000
+    assert asked(1, n_draws=50_000)[0].draws < 20_000
+
+
+def test_the_first_draws_are_from_what_is_known_too():
+    rng = np.random.default_rng(1)
+    known = fitted_mixture(rng.normal(2.0, 0.1, (500, N_DIM)), np.ones(500), rng)
+    _, batches = asked(1, known=[known])
+    assert np.mean(batches[0].positions[:, 0] > 1.5) == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_mean_of_weights_and_its_error():
@@ -173,19 +216,16 @@ def test_the_mean_of_weights_and_its_error():
     assert error == pytest.approx(weights.std() / weights.mean() / np.sqrt(1000))
 
 
-@pytest.mark.parametrize("shape", [0.2, 0.5, 0.9])
-def test_the_shape_of_the_tail_is_found(shape):
-    found = [pareto_k(np.log1p(genpareto.rvs(shape, size=20_000, random_state=seed))) for seed in range(20)]
-    assert np.mean(found) == pytest.approx(shape, abs=0.1)
-
-
 def test_bridge_sampling_between_two_gaussians():
-    rng = np.random.default_rng(1)
-    at_run, at_draws = rng.normal(0.0, 1.0, 20_000), rng.normal(0.5, 1.5, 20_000)
-    ratio = lambda x: norm.logpdf(x) + 3.0 - norm.logpdf(x, 0.5, 1.5)  # noqa: E731
-    log_evidence, error = bridge_sampling(ratio(at_run), 20_000.0, ratio(at_draws))
-    assert log_evidence == pytest.approx(3.0, abs=4.0 * error)
-    assert error < 0.01
+    ratio = lambda x: norm.logpdf(x) + 3.0 - norm.logpdf(x, 0.5, 0.7)  # noqa: E731
+    found = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        at_run, at_draws = rng.normal(0.0, 1.0, 1000), rng.normal(0.5, 0.7, 4000)
+        found.append(bridge_sampling(ratio(at_run), np.full(1000, 1e-3), 1000.0, ratio(at_draws)))
+    log_evidence, error = np.array(found).T
+    assert abs(np.mean((log_evidence - 3.0) / error)) < 4.0 / np.sqrt(60)
+    assert np.std((log_evidence - 3.0) / error) == pytest.approx(1.0, abs=0.3)
 
 
 def test_the_prior_is_a_standard_normal():

@@ -14,7 +14,6 @@ import nbformat
 import numpy as np
 import pytest
 from autofit.non_linear.search.nest.nss import progress as progress_module
-from autofit.non_linear.search.nest.nss.importance import ImportanceSampler, RunPoints
 from autofit.non_linear.search.nest.nss.progress import Progress, Standing
 from nbclient import NotebookClient
 from support.problems import gaussian_in_a_box, leave_at
@@ -46,17 +45,13 @@ def shown(caplog):
 
 def test_draws_are_told_of_as_often_as_iterations(caplog):
     caplog.set_level(logging.INFO)
-    points = np.random.default_rng(1).normal(size=(500, 2))
-    run = RunPoints(points, np.zeros(500), np.zeros(500), 500.0)  # a likelihood of one everywhere
-    importance = ImportanceSampler(run, 3000, 0, 50, 1, [])
     with Progress(logging.getLogger("fit"), -3.0, 1000.0, False) as progress:
         for second in range(0, 30):
-            importance.take(np.zeros(len(importance.next_positions())))
-            progress.show_draws(float(second), importance)
+            progress.show_draws(float(second), 50 * (1 + second), 3000)
     lines = [record.message for record in caplog.records]
     assert len(lines) == 3
-    assert lines[0].startswith("Second evidence: 50 draws of 3,000, log Z ")
-    assert lines[2].startswith("Second evidence: 1,050 draws of 3,000, log Z ")
+    assert lines[0].startswith("Second evidence: 50 draws, ")
+    assert lines[2].startswith("Second evidence: 1,050 draws, ")
     assert lines[2].endswith("00:20 so far")
 
 
@@ -152,7 +147,8 @@ def test_a_terminal_shows_a_bar_that_goes_away():
     written = on_a_terminal(silence=False)
     bars = [line for line in written.split("\r") if line.startswith("NSS")]
     assert len(bars) > 1
-    assert "log Z" in bars[-1]
+    assert any("log Z" in bar for bar in bars)
+    assert "second evidence" in bars[-1]
     assert "NSS converged" in written
     assert "Log evidence by nested sampling" in written.split(bars[-1])[-1]
 

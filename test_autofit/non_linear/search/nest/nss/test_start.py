@@ -9,9 +9,7 @@ import autofit as af
 import numpy as np
 import pytest
 from autofit import exc
-from autofit.non_linear.search.nest.nss import checkpoint, importance, start
-from autofit.non_linear.search.nest.nss.density import fitted_mixture
-from autofit.non_linear.search.nest.nss.importance import ImportanceSampler, RunPoints
+from autofit.non_linear.search.nest.nss import checkpoint, importance, opinion, start
 from autofit.non_linear.search.nest.nss.schedule import Schedule
 from support.comparing import same_run
 from support.problems import gaussian_in_a_box, leave_at, nothing_saved, two_modes
@@ -74,13 +72,13 @@ def test_of_several_starts_each_is_judged():
 @pytest.fixture
 def in_vain(monkeypatch):
     """No draws that begin with a start are of use, as where few points miss the best fit and the start is off."""
-    evidence = ImportanceSampler.evidence
+    ask = opinion.Opinion.ask
 
-    def unusable_with_a_start(sampler):
-        found = evidence(sampler)
-        return found._replace(unusable="they are of no use") if sampler._known else found
+    def unusable_with_a_start(self, *arguments):
+        found = ask(self, *arguments)
+        return found._replace(unusable="they are of no use") if arguments[-1] else found
 
-    monkeypatch.setattr(ImportanceSampler, "evidence", unusable_with_a_start)
+    monkeypatch.setattr(opinion.Opinion, "ask", unusable_with_a_start)
 
 
 def test_after_a_start_in_vain_the_result_is_that_without_it(in_vain, caplog):
@@ -105,7 +103,7 @@ def test_draws_that_are_too_few_are_in_vain_too(monkeypatch, caplog):
     monkeypatch.setattr(importance, "MAX_DRAWS_PER_EFFECTIVE", 0)
     problem = gaussian_in_a_box(2)
     info = fit(problem, n_live=120, num_delete=40, n_eff=50_000, start_from=posterior(problem)).samples_info
-    assert "draws are worth" in caplog.text
+    assert "the draws and the run are worth" in caplog.text
     assert "A whole run from the prior begins" in caplog.text
     assert not info["importance_unusable"]
     assert info["number_live_points"] == 120
@@ -192,15 +190,6 @@ def test_without_its_start_a_whole_run_is_not_gone_on_from(in_vain):
     search.paths.model = problem.model
     with pytest.raises(exc.SearchException, match=r"start_from was 1 fit\(s\), in vain and is nothing"):
         search._fit(problem.model, problem.analysis)
-
-
-def test_the_first_draws_are_from_what_is_known_too():
-    rng = np.random.default_rng(1)
-    here, there = rng.normal(-2.0, 0.1, (500, 2)), rng.normal(2.0, 0.1, (500, 2))
-    run = RunPoints(here, np.zeros(500), np.zeros(500), 500.0)
-    known = fitted_mixture(there, np.ones(500), rng)
-    positions = ImportanceSampler(run, 1000, 0, 400, 1, [], [known]).next_positions()
-    assert np.mean(positions[:, 0] > 0.0) == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.parametrize("iteration", [5, 15])
