@@ -114,16 +114,9 @@ def log_likelihoods_of(problem: problems.Problem) -> Callable:
     """A function of ``(n, n_dim)`` positions that evaluates as many at once as a fit would, and is compiled once."""
     log_prior, log_likelihood, _ = problem.functions()
     chunk_size = kernel.best_chunk_size(log_likelihood, problem.model.prior_count)
-    sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, 1, 1, -3.0, chunk_size)
+    sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, 50, 1, -3.0, chunk_size)
 
-    def log_likelihoods(positions: np.ndarray) -> np.ndarray:
-        found = []
-        for some in np.split(positions, range(sampler.rows, len(positions), sampler.rows)):
-            padded = some[np.arange(sampler.rows) % len(some)]
-            found.append(np.asarray(sampler.evaluate(padded, len(some)))[: len(some)])
-        return np.concatenate(found)
-
-    return log_likelihoods
+    return sampler.log_likelihoods
 
 
 def judged_runs(folder: Path, name: str, drawn: int, moves: str) -> tuple[list[Judged], float | None]:

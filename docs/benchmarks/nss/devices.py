@@ -50,7 +50,7 @@ def evaluations_per_second(name: str) -> dict[str, float]:
     sampler = recorded_runs.sampler_of(problem, setting.num_delete, setting.num_mcmc_steps, devices=devices)
     # Between calls everything is NumPy's, as in a fit, so that nothing is compiled twice.
     positions, rng_key = jax.device_get((problem.draw(setting.n_live, 0), jax.random.PRNGKey(0)))
-    carry, *_ = jax.device_get(sampler.advance((jax.device_get(sampler.init(positions)), rng_key), 1))
+    carry, *_ = jax.device_get(sampler.advance((jax.device_get(sampler.start(positions)), rng_key), 1))
     started = time.perf_counter()
     _, dead, done = jax.device_get(sampler.advance(carry, ITERATIONS))
     seconds = time.perf_counter() - started

@@ -1,11 +1,12 @@
-"""What effective samples are worth: whether posterior means scatter over seeds as those of so many independent ones.
+"""What effective samples are worth: how far posterior means and deviations are from a long reference.
 
     python docs/benchmarks/nss/effective_samples.py runs [--n-eff 5000] [--seeds 20] [--problems sersic mge]
 
 For recorded runs (recorded_runs.py), ``n_eff`` samples are drawn with as many seeds as asked for, taking the runs in
-turn. Prints the draws it took, the effective samples it claims, and how many the scatter says: the posterior's
-variance over the variance of the posterior means, averaged over all parameters. Beside it Kish's number of nested
-sampling's own samples, and, where there are ten runs or more, the number that the scatter of their means says.
+turn. The reference has four times as many from each of the runs, pooled. Prints the draws it took, the effective
+samples it claims, and the root mean square, over parameters and seeds, of the error of posterior means, in posterior
+deviations, and of the relative error of deviations; beside it that of so many independent samples. The last columns
+are Kish's number of nested sampling's own samples, and the errors of these.
 """
 
 import argparse
@@ -21,44 +22,45 @@ import numpy as np
 from autofit.non_linear.search.nest.nss.posterior import posterior_from
 
 
-def moments(positions: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of each parameter."""
+def moments(positions: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
+    """``(2, n_dim)``: mean and standard deviation of each parameter."""
     weights = np.exp(log_weights - log_weights.max())
     mean = np.average(positions, axis=0, weights=weights)
-    return mean, np.average((positions - mean) ** 2, axis=0, weights=weights)
+    return np.array([mean, np.sqrt(np.average((positions - mean) ** 2, axis=0, weights=weights))])
 
 
-def number_by_scatter(means: list[np.ndarray], variances: list[np.ndarray]) -> float:
-    return 1.0 / np.mean(np.var(means, axis=0, ddof=1) / np.mean(variances, axis=0))
+def errors(found: list[np.ndarray], reference: np.ndarray) -> str:
+    """Root mean square errors of means and of deviations, two cells of a table."""
+    off = (np.array(found) - reference) / reference[1]
+    return " | ".join(f"{error:.3f}" for error in np.sqrt((off**2).mean(axis=(0, 2))))
 
 
 def row_of(folder: Path, name: str, n_eff: int, seeds: int) -> str:
-    problem = recorded_runs.SETTINGS[name].problem()
-    log_likelihoods = calibration.log_likelihoods_of(problem)
+    log_likelihoods = calibration.log_likelihoods_of(recorded_runs.SETTINGS[name].problem())
     runs = [recorded_runs.load(folder, name, seed) for seed in recorded_runs.seeds_of(folder, name)]
     posteriors = [
         posterior_from(run.points.log_likelihood, run.points.birth, np.random.default_rng(0)) for run in runs
     ]
-    drawn, claimed, draws = [], [], []
-    for seed in range(seeds):
-        run, posterior = runs[seed % len(runs)], posteriors[seed % len(runs)]
-        sampler = calibration.importance_sampler(run, problem, posterior, n_eff, seed)
-        while not sampler.finished:
-            sampler.take(log_likelihoods(sampler.next_positions()))
-        positions, _, log_weights = sampler.last_draws()
-        drawn.append(moments(positions, log_weights))
-        claimed.append(sampler.n_eff)
-        draws.append(sampler.draws)
-    nested = "-"
-    if len(runs) >= 10:
-        found = [moments(run.points.position, of.log_weights) for run, of in zip(runs, posteriors, strict=True)]
-        nested = f"{number_by_scatter(*zip(*found, strict=True)):,.0f}"
-    nested_kish = np.mean([posterior.effective_sample_size for posterior in posteriors])
-    evaluations = np.mean([run.evaluations for run in runs])
-    by_scatter = number_by_scatter(*zip(*drawn, strict=True))
+
+    def drawn(index: int, n_eff: int, seed: int) -> tuple:
+        which = index % len(runs)
+        second, samples, _ = calibration.second_evidence_of(
+            runs[which], posteriors[which], log_likelihoods, n_eff, seed
+        )
+        positions, _, log_weights = samples
+        return second, positions, log_weights - second.log_evidence
+
+    pooled = [drawn(index, 4 * n_eff, 1000 + index)[1:] for index in range(len(runs))]
+    reference = moments(*map(np.concatenate, zip(*pooled, strict=True)))
+    found = [drawn(seed, n_eff, seed) for seed in range(seeds)]
+    claimed = np.mean([second.n_eff for second, *_ in found])
+    own = [moments(run.points.position, of.log_weights) for run, of in zip(runs, posteriors, strict=True)]
     return (
-        f"| {name} | {seeds} | {np.mean(draws):,.0f} | {np.max(draws):,} | {np.mean(claimed):,.0f} "
-        f"| {by_scatter:,.0f} | {evaluations:,.0f} | {nested_kish:,.0f} | {nested} |"
+        f"| {name} | {seeds} | {np.mean([second.draws for second, *_ in found]):,.0f} "
+        f"| {max(second.draws for second, *_ in found):,} | {claimed:,.0f} "
+        f"| {errors([moments(*samples) for _, *samples in found], reference)} "
+        f"| {claimed**-0.5:.3f} | {(2 * claimed) ** -0.5:.3f} "
+        f"| {np.mean([of.effective_sample_size for of in posteriors]):,.0f} | {errors(own, reference)} |"
     )
 
 
@@ -71,8 +73,10 @@ def main() -> None:
     parser.add_argument("--n-eff", type=int, default=5000)
     parser.add_argument("--seeds", type=int, default=20)
     arguments = parser.parse_args()
-    print("| | seeds | draws | most | n_eff | by scatter | the run's evaluations | its Kish ", end="")
-    print("| its scatter |\n|---|" + "---:|" * 8)
+    print(
+        "| | seeds | draws | most | n_eff | error of means | of deviations | if independent | of deviations ", end=""
+    )
+    print("| nested sampling's Kish | error of means | of deviations |\n|---|" + "---:|" * 11)
     for name in arguments.problems:
         print(row_of(arguments.folder, name, arguments.n_eff, arguments.seeds), flush=True)
 

@@ -31,7 +31,7 @@ def phases_of_chains() -> list[list[list[int]]]:
     problem = problems.profile(components=2, pixels=100)
     log_prior, log_likelihood, _ = problem.functions()
     sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, NUM_CHAINS, NUM_STEPS, -3.0, moves=STEPPING_OUT)
-    (state, key), *_ = sampler.advance((sampler.init(problem.draw(200)), jax.random.PRNGKey(0)), ITERATION)
+    (state, key), *_ = sampler.advance((sampler.start(problem.draw(200)), jax.random.PRNGKey(0)), ITERATION)
 
     dead, _ = delete_fn(state, NUM_CHAINS)
     contour = state.particles.loglikelihood[dead].max()

@@ -112,7 +112,7 @@ def sampler_of(
 def whole_run(sampler: kernel.NestedSliceSampler, positions: jax.Array, seed: int) -> Run:
     """A run from its first points, ``(n_live, n_dim)``, to its end."""
     started = time.perf_counter()
-    run = Run(sampler.init(positions), [], jax.random.PRNGKey(seed), 0, 0.0, {}, [])
+    run = Run(sampler.start(positions), [], jax.random.PRNGKey(seed), 0, 0.0, {}, [])
     while not kernel.has_converged(run.state, TERMINATION):
         run = run.after(*sampler.advance((run.state, run.run_key), 10_000), time.perf_counter() - started)
     return run

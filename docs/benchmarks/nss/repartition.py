@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from autofit.non_linear.search.nest.nss import kernel
-from autofit.non_linear.search.nest.nss.density import DEGREES_OF_FREEDOM, Mixture, fitted_mixture
 from autofit.non_linear.search.nest.nss.diagnostics import error_with_memory, least_steps, trust
+from autofit.non_linear.search.nest.nss.mixture import DEGREES_OF_FREEDOM, Mixture, fitted_mixture
 from autofit.non_linear.search.nest.nss.posterior import posterior_from
 from autofit.non_linear.search.nest.nss.run import Run
 from autofit.non_linear.search.nest.nss.slices import SHRINKING
@@ -73,7 +73,7 @@ def sampled(problem: problems.Problem, seed: int, known: Mixture | None, n_live:
     positions = rng.standard_normal((n_live, n_dim))
     if known is not None:
         positions = np.where(rng.random((n_live, 1)) < 0.5, known.draw(n_live, rng), positions)
-    run = Run(sampler.init(jnp.asarray(positions)), [], jax.random.PRNGKey(seed), 0, 0.0, {}, [])
+    run = Run(sampler.start(jnp.asarray(positions)), [], jax.random.PRNGKey(seed), 0, 0.0, {}, [])
     while not kernel.has_converged(run.state, TERMINATION):
         run = run.after(*sampler.advance((run.state, run.run_key), 10**6), run.seconds + 1.0)
     points = run.points

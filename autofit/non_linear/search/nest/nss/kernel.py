@@ -40,7 +40,7 @@ CPU_CHUNK_SIZE = 18
 EXPENSIVE_FLOPS = 1e6
 # How many dead points are handed over at once at most: enough that the hand-over costs nothing.
 BLOCK_POINTS = 1024
-# How many positions are evaluated in a call at most, about, and at once where nobody says: enough for any device.
+# How many positions are evaluated in a call at most, about, and at once on an accelerator where nobody says.
 ROWS, ROWS_AT_ONCE = 8192, 1024
 # Where chains adapt, they make twice as many rounds of slices while their jump is below the first, half as many
 # while it is above the last; it is taken to be the one between until it is known.
@@ -55,7 +55,8 @@ class NestedSliceSampler(NamedTuple):
     Attributes
     ----------
     init
-        ``init(positions) -> state``: the state of a run from ``(n_live, n_dim)`` draws from the prior.
+        ``init(positions, log_likelihood) -> state``: the state of a run from ``(n_live, n_dim)`` draws from the prior
+        and their ``(n_live,)`` log likelihoods.
     advance
         ``advance((state, rng_key), iterations) -> ((state, rng_key), dead, done)``: as many iterations as asked for,
         fewer if the run converges or has to end, or if the block of dead points is full. ``dead`` is an ``NSInfo``
@@ -76,6 +77,18 @@ class NestedSliceSampler(NamedTuple):
     lanes: int
     rows: int
     rows_at_once: int
+
+    def log_likelihoods(self, positions: np.ndarray, evaluate: Callable | None = None) -> np.ndarray:
+        """``(n,)`` float: those of any number of positions, in calls of ``evaluate`` or of what is given for it."""
+        found = []
+        for some in np.split(np.asarray(positions), range(self.rows, len(positions), self.rows)):
+            padded = some[np.arange(self.rows) % len(some)]
+            found.append(np.asarray((evaluate or self.evaluate)(padded, len(some)))[: len(some)])
+        return np.concatenate(found)
+
+    def start(self, positions: np.ndarray) -> AdaptiveNSState:
+        """The state of a run from ``(n_live, n_dim)`` draws from the prior."""
+        return self.init(positions, self.log_likelihoods(positions))
 
 
 class UpdateInfo(NamedTuple):
@@ -170,9 +183,12 @@ def nested_slice_sampler(
         inner_kernel_params=steering,
     )
 
-    def init(positions: jax.Array) -> AdaptiveNSState:
-        evaluate = _in_chunks(new_particle, chunk_size, len(devices))
-        state = adaptive_init(positions, evaluate, update_inner_kernel_params_fn=steering)
+    def init(positions: jax.Array, log_likelihood: jax.Array) -> AdaptiveNSState:
+        def particle(position: jax.Array, value: jax.Array) -> StateWithLogLikelihood:
+            return init_state_strategy(position, log_prior, lambda _: value)
+
+        particles = lambda positions: jax.vmap(particle)(positions, log_likelihood)  # noqa: E731
+        state = adaptive_init(positions, particles, update_inner_kernel_params_fn=steering)
         return alike(_strongly_typed(state), devices)
 
     def one_step(state: AdaptiveNSState, rng_key: jax.Array) -> tuple:
@@ -198,14 +214,17 @@ def nested_slice_sampler(
         return jax.lax.while_loop(goes_on, body, (carry, block, jnp.asarray(0)))
 
     def evaluate(positions: jax.Array, number: jax.Array) -> jax.Array:
-        return _of_the_first(number, log_likelihood, positions, chunk_size or ROWS_AT_ONCE, len(devices))
+        return _of_the_first(number, log_likelihood, positions, at_once, len(devices))
 
-    at_once = (chunk_size or ROWS_AT_ONCE) * len(devices)
+    # The same for any number of devices, since a likelihood may round differently in a batch of another size.
+    most = num_delete if devices[0].platform == "cpu" else ROWS_AT_ONCE
+    at_once = min(chunk_size or most, most)
+    at_once_everywhere = at_once * len(devices)
     return NestedSliceSampler(
         *(everywhere(function, devices) for function in (init, advance, evaluate)),
         lanes=lanes,
-        rows=math.ceil(ROWS / at_once) * at_once,
-        rows_at_once=at_once,
+        rows=math.ceil(ROWS / at_once_everywhere) * at_once_everywhere,
+        rows_at_once=at_once_everywhere,
     )
 
 
@@ -224,27 +243,6 @@ def best_chunk_size(log_likelihood: Callable, n_dim: int) -> int | None:
 def _num_lanes(num_delete: int, chunk_size: int | None) -> int:
     """At most ``chunk_size``, and no more than leave each lane about the same number of chains."""
     return math.ceil(num_delete / math.ceil(num_delete / (chunk_size or num_delete)))
-
-
-def _in_chunks(function: Callable, chunk_size: int | None, devices: int) -> Callable:
-    """
-    ``function`` of one row, mapped over any number of them: ``chunk_size`` at once on each device, and compiled at
-    one place.
-    """
-
-    def mapped(rows: Any) -> Any:
-        return divided(lambda index: mapped_here(rows[index]), len(rows), devices)
-
-    def mapped_here(rows: Any) -> Any:
-        if chunk_size is None:
-            return jax.vmap(function)(rows)
-        number = len(rows)
-        size = min(chunk_size, number)
-        padded = rows[jnp.arange(math.ceil(number / size) * size) % number]
-        chunks = jax.lax.map(jax.vmap(function), padded.reshape(-1, size, *rows.shape[1:]))
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:number], chunks)
-
-    return mapped
 
 
 def _of_the_first(

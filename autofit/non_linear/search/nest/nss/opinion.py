@@ -22,11 +22,10 @@ class Opinion:
 
     Parameters
     ----------
-    evaluate
-        ``evaluate(positions, n)``: the log likelihoods of the first ``n`` of ``(rows, n_dim)`` positions where
-        the prior is a standard normal; by all processes.
-    rows, at_once
-        How many positions it takes, and how many it evaluates at once.
+    log_likelihoods
+        Those of ``(n, n_dim)`` positions where the prior is a standard normal, ``(n,)``; by all processes.
+    at_once, most
+        How many of them take no longer than one, and how many may be asked for in a call.
     processes, meeting
         Those that run the fit, and how this one meets the others.
     after_each
@@ -37,17 +36,17 @@ class Opinion:
 
     def __init__(
         self,
-        evaluate: Callable[..., jax.Array],
-        rows: int,
+        log_likelihoods: Callable[[np.ndarray], np.ndarray],
         at_once: int,
+        most: int,
         processes: Processes,
         meeting: Callable[[], Meeting],
         after_each: Callable[[], None],
         logger: logging.Logger,
     ) -> None:
-        self._evaluate = evaluate
-        self._rows = rows
-        self._at_once = self._number = min(at_once, rows)
+        self._log_likelihoods = log_likelihoods
+        self._at_once = self._number = at_once
+        self._most = most
         self._processes = processes
         self._meeting = meeting
         self._after_each = after_each
@@ -92,7 +91,7 @@ class Opinion:
         assert found is not None
         seconds = time.perf_counter() - started
         if seconds < FEW_SECONDS:
-            self._number = min(2 * self._number, self._rows)
+            self._number = min(2 * self._number, self._most)
         elif seconds > MANY_SECONDS:
             self._number = max(self._number // 2, self._at_once)
         return found
@@ -103,6 +102,4 @@ class Opinion:
         if not told:
             return None
         stage, *density, positions, _ = told
-        padded = positions[np.arange(self._rows) % len(positions)]
-        log_likelihood = np.asarray(self._evaluate(padded, len(positions)))[: len(positions)]
-        return Batch(stage, Mixture(*density) if density else None, positions, log_likelihood)
+        return Batch(stage, Mixture(*density) if density else None, positions, self._log_likelihoods(positions))

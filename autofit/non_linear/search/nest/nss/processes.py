@@ -22,8 +22,8 @@ import numpy as np
 from autofit import exc
 from jax.experimental.multihost_utils import broadcast_one_to_all, process_allgather
 
-from .devices import AXIS, default_devices, everywhere, share_of
-from .fingerprint import NOISE, differences, first_difference
+from .devices import AXIS, default_devices, everywhere
+from .fingerprint import NOISE, differences
 
 GOES_ON = -1
 
@@ -122,26 +122,25 @@ class Processes:
         content = self.compute(broadcast_one_to_all, content, meeting=meeting)
         return list(np.load(io.BytesIO(content.tobytes())).values())
 
-    def check_values(self, evaluate: Callable[[np.ndarray], Any], positions: np.ndarray) -> None:
+    def check_values(self, evaluate: Callable[[np.ndarray], np.ndarray], positions: np.ndarray, rows: int) -> None:
         """
-        Let every device evaluate the same of ``(n_live, n_dim)`` positions. Raises ``SearchException``, with both
-        values, if one finds another value than the first does, but for noise: its data or its likelihood is another.
+        Let every device evaluate the same of ``(n_live, n_dim)`` positions, of which all evaluate ``rows`` at once.
+        Raises ``SearchException``, with both values, if one finds another value than the first does, but for noise:
+        its data or its likelihood is another.
         """
         if not are_several():
             return
-        row, share = np.arange(len(positions)), share_of(len(positions), len(self.devices))
-        found = evaluate(np.asarray(positions)[row % share]).particles
-        for index, device in enumerate(self.devices):
-            mine = row[row // share == index]
-            unlike = first_difference(
-                *(jax.tree.map(lambda x: x[rows], found) for rows in (mine % share, mine)),  # noqa: B023
-                **NOISE,
-            )
-            if unlike:
+        share = rows // len(self.devices)
+        same = np.asarray(positions)[np.arange(share) % len(positions)]
+        first, *others = evaluate(np.tile(same, (len(self.devices), 1))).reshape(-1, share)
+        for device, found in zip(self.devices[1:], others, strict=True):
+            if unlike := np.flatnonzero(
+                ~np.isclose(found, first, rtol=NOISE["relative"], atol=NOISE["absolute"])
+            ).tolist():
                 raise exc.SearchException(
-                    f"The {unlike.meaning} of a point is {unlike.before:.10g} for process 0 and {unlike.now:.10g} "
-                    f"for {self._names[device.process_index]}: it has other data, another analysis or another model. "
-                    "Let all processes read the same files. Nothing was changed."
+                    f"The log likelihood of a point is {first[unlike[0]]:.10g} for process 0 and "
+                    f"{found[unlike[0]]:.10g} for {self._names[device.process_index]}: it has other data, another "
+                    "analysis or another model. Let all processes read the same files. Nothing was changed."
                 )
 
     def _compare(self, fingerprint: dict) -> None:

@@ -360,13 +360,13 @@ def arrays_of(run: Run) -> list[np.ndarray]:
 
 
 def run_from(arrays: Sequence[np.ndarray], init: Callable) -> Run | None:
-    """The run of ``arrays_of``, ``None`` if there are none; ``init(positions) -> state`` tells its structure."""
+    """The run of ``arrays_of``, ``None`` if there are none; ``init`` is the sampler's."""
     if not arrays:
         return None
     notes, *leaves = arrays
     iteration, seconds, fingerprint, scouted, n_draws, n_densities = json.loads(notes.item())
     shape = fingerprint["settings"]["n_live"], len(fingerprint["parameters"])
-    state = jax.eval_shape(init, jax.ShapeDtypeStruct(shape, float))
+    state = jax.eval_shape(init, *(jax.ShapeDtypeStruct(size, float) for size in (shape, shape[:1])))
     leaf = np.empty(0)
     dead, density = NSInfo(state.particles, kernel.RECORD_TYPES), Mixture(leaf, leaf, leaf)
     draws = [Batch(leaf, density, leaf, leaf)] * n_draws

@@ -369,12 +369,21 @@ class NSS(NonLinearSearch):
             self._say_what_runs(sampler, devices)
             told = processes.same(arrays_of(saved) if saved and are_several() else ())
             saved = saved or run_from(told, sampler.init)
-            evaluations = partial(interruptions.call, sampler.init, what="the likelihood")
-            evaluate = partial(evaluations, save=checkpoint.leave_at_the_start)
+
+            def log_likelihoods(positions: np.ndarray, save: Callable[[], None]) -> np.ndarray:
+                call = partial(interruptions.call, sampler.evaluate, what="the likelihood", save=save)
+                return sampler.log_likelihoods(positions, lambda rows, number: call(rows, number=number))
+
+            def evaluate(positions: np.ndarray) -> Any:
+                save = checkpoint.leave_at_the_start
+                at = positions, log_likelihoods(positions, save)
+                return interruptions.call(sampler.init, *at, what="the first state", save=save)
+
             known = densities_of(model, self.start_from, self.backend_seed)
             given = checkpoint, evaluate, known
             run = self._go_on(saved, *given) if saved else self._begin(model, space, *given)
-            processes.check_values(evaluate, run.state.particles.position)
+            at_the_start = partial(log_likelihoods, save=checkpoint.leave_at_the_start)
+            processes.check_values(at_the_start, run.state.particles.position, sampler.rows_at_once)
             started = time.perf_counter() - run.seconds
 
             try:
@@ -406,11 +415,9 @@ class NSS(NonLinearSearch):
                 second, n_draws = None, self._number_of_draws(run)
                 if n_draws > 0:
                     opinion = Opinion(
-                        lambda z, number: interruptions.call(
-                            sampler.evaluate, space.from_normal(z), number=number, what="the draws", save=leave
-                        ),
-                        sampler.rows,
+                        lambda z: log_likelihoods(space.from_normal(z), leave),
                         sampler.rows_at_once,
+                        sampler.rows,
                         processes,
                         lambda: interruptions.meeting(leave),
                         after_each_call,

@@ -48,7 +48,7 @@ def runs(problem, n_live, num_delete, num_mcmc_steps, seeds, moves=STEPPING_OUT)
     for seed in seeds:
         start_key, key = jax.random.split(jax.random.PRNGKey(seed))
         shape = n_live, len(problem.priors)
-        state = sampler.init(jax.random.uniform(start_key, shape, minval=-half_width, maxval=half_width))
+        state = sampler.start(jax.random.uniform(start_key, shape, minval=-half_width, maxval=half_width))
         run = Run(state, [], key, 0, 0.0, {}, [])
         while not kernel.has_converged(run.state, TERMINATION):
             run = run.after(*sampler.advance((run.state, run.run_key), 10_000), time.perf_counter())

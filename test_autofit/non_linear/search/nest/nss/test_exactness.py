@@ -87,7 +87,7 @@ def sampler_and_start():
         num_mcmc_steps=4,
         termination=-3.0,
     )
-    return sampler, (sampler.init(draw_parameters(jax.random.PRNGKey(0), 80, model)), jax.random.PRNGKey(1))
+    return sampler, (sampler.start(draw_parameters(jax.random.PRNGKey(0), 80, model)), jax.random.PRNGKey(1))
 
 
 def advance(sampler, carry, dead, *blocks):
@@ -125,7 +125,7 @@ def test_blocks_of_any_length_end_where_single_iterations_end(sampler_and_start)
 
     capacity = kernel.BLOCK_POINTS // 10
     endless = sampler_without_end()
-    assert endless.advance((endless.init(start[0].particles.position), start[1]), 10_000)[2] == capacity
+    assert endless.advance((endless.start(start[0].particles.position), start[1]), 10_000)[2] == capacity
 
 
 def sampler_without_end():
@@ -150,7 +150,7 @@ def test_first_later_and_resumed_iterations_share_one_compilation(tmp_path):
     assert compiled.count("advance") == 1
 
     sampler = sampler_without_end()
-    carry, *_ = sampler.advance((sampler.init(jnp.ones((40, 2))), jax.random.PRNGKey(0)), 3)
+    carry, *_ = sampler.advance((sampler.start(jnp.ones((40, 2))), jax.random.PRNGKey(0)), 3)
     sampler.advance(jax.device_get(carry), 5)
     assert compiled.count("advance") == 2
 

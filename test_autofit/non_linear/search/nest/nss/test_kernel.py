@@ -154,7 +154,8 @@ def test_a_chunk_is_no_larger_than_what_there_is():
         jax.debug.callback(lambda _: counted.append(1), row[0])
         return row[0]
 
-    kernel._in_chunks(counting, 1_000, 1)(jnp.ones((7, 2)))
+    sampler = kernel.nested_slice_sampler(log_prior, counting, 7, 1, -3.0, chunk_size=1_000)
+    assert sampler.log_likelihoods(np.ones((7, 2))).tolist() == [1.0] * 7
     jax.effects_barrier()
     assert len(counted) == 7
 
@@ -183,7 +184,7 @@ def test_the_likelihood_is_compiled_at_one_place():
         return -jnp.sum(x**2)
 
     sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, 5, 3, termination=-3.0)
-    state = jax.eval_shape(sampler.init, jnp.zeros((20, 2)))
+    state = jax.eval_shape(sampler.init, jnp.zeros((20, 2)), jnp.zeros(20))
     traced.clear()
     jaxpr = jax.make_jaxpr(sampler.advance)((state, jax.random.PRNGKey(0)), 1)
     assert len(traced) == 1
@@ -203,7 +204,7 @@ def iteration_of_two_clouds(moves, num_delete=4, spread=(0.3, 3.0)):
     centres, scales = np.repeat([-100.0, 100.0], 40), np.repeat(spread, 40)
     positions = centres[:, None] + scales[:, None] * rng.standard_normal((80, 2))
     sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, num_delete, 1, -3.0, moves=moves)
-    state = sampler.init(jnp.asarray(positions))
+    state = sampler.start(jnp.asarray(positions))
     (after, _), dead, _ = sampler.advance((state, jax.random.PRNGKey(1)), 1)
     return state, after, dead
 
@@ -294,7 +295,7 @@ def adapting_run(log_likelihood, n_dim, num_mcmc_steps, iterations=200):
 
     sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, 20, num_mcmc_steps, -3.0, adapts=True)
     start = jax.random.uniform(jax.random.PRNGKey(0), (100, n_dim), minval=-5.0, maxval=5.0)
-    carry, records, done = (sampler.init(start), jax.random.PRNGKey(1)), [], 1
+    carry, records, done = (sampler.start(start), jax.random.PRNGKey(1)), [], 1
     while sum(map(len, records)) < iterations and done:
         carry, dead, done = sampler.advance(carry, iterations)
         records.append(np.asarray(dead.update_info.slices[: int(done)]))

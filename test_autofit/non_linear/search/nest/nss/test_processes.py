@@ -29,7 +29,7 @@ def loaded(monkeypatch):
 
     def loaded(checkpoint):
         run = load(checkpoint)
-        found[0].append(run)
+        found[0].append(run and run._replace(draws=list(run.draws)))
         found[1].append(arrays_of(run) if run else [])
         return run
 
@@ -71,10 +71,10 @@ def test_a_checkpointed_run_is_the_same_from_its_arrays(amid, moves, problem, lo
     assert same_bytes(found.points, run.points)
     assert same_bytes(found.chains, run.chains)
     assert same_bytes(found.densities, run.densities)
-    assert same_bytes(drawn(found.draws)[:2], drawn(run.draws)[: min(2, len(found.draws))])
+    assert same_bytes(drawn(found.draws), drawn(run.draws))
     for name in ("run_key", "iteration", "seconds", "fingerprint", "scouted"):
         assert np.array_equal(getattr(found, name), getattr(run, name))
-    assert (len(found.densities), len(found.draws) > 1) == ((0, False) if amid == "the run" else (1, True))
+    assert (len(found.densities), bool(found.draws)) == ((0, False) if amid == "the run" else (1, True))
 
 
 def test_there_is_no_run_without_arrays():

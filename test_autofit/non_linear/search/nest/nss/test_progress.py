@@ -116,10 +116,12 @@ def test_what_is_compiled_is_said_before_the_wait_and_how_long_it_took_after_it(
     messages = [record.message for record in caplog.records if record.name == "n"]
     told = [message for message in messages if message.startswith(("Starting NSS", "Compil"))]
     told = [re.sub(r"in \d+\.\d s", "in ... s", message.split(":")[0]) for message in told]
-    assert told[:5] == [
+    assert told[:7] == [
         "Starting NSS",
         "Compiling the likelihood.",
         "Compiled the likelihood in ... s.",
+        "Compiling the first state.",
+        "Compiled the first state in ... s.",
         "Compiling the sampler.",
         "Compiled the sampler in ... s.",
     ]
@@ -148,7 +150,6 @@ def test_a_terminal_shows_a_bar_that_goes_away():
     bars = [line for line in written.split("\r") if line.startswith("NSS")]
     assert len(bars) > 1
     assert any("log Z" in bar for bar in bars)
-    assert "second evidence" in bars[-1]
     assert "NSS converged" in written
     assert "Log evidence by nested sampling" in written.split(bars[-1])[-1]
 

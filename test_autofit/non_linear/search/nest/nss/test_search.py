@@ -369,7 +369,7 @@ def test_a_likelihood_too_large_to_resolve_is_an_error():
 
 def test_a_nan_evidence_is_an_error():
     sampler = kernel.nested_slice_sampler(lambda x: 0.0, lambda x: -jnp.sum(x**2), 2, 1, termination=-3.0)
-    state = sampler.init(jnp.eye(4))
+    state = sampler.start(jnp.eye(4))
     state = state._replace(integrator=state.integrator._replace(logZ=jnp.nan))
     with pytest.raises(exc.SearchException, match="log evidence became NaN"):
         af.NSS()._has_converged(state, space_of(gaussian_in_a_box(4).model, slices.STEPPING_OUT))

@@ -26,7 +26,7 @@ def result_of(moves: str, chunk_size: int | None, devices: int) -> dict:
         log_prior, log_likelihood, 20, 4, -3.0, chunk_size, MOVES[moves], devices=jax.local_devices()[:devices]
     )
     positions = jax.random.uniform(jax.random.PRNGKey(0), (103, 3), minval=-5.0, maxval=5.0)
-    carry, dead, done = sampler.advance((sampler.init(positions), jax.random.PRNGKey(1)), 40)
+    carry, dead, done = sampler.advance((sampler.start(positions), jax.random.PRNGKey(1)), 40)
     arrays = jax.tree.leaves(jax.device_get((carry, jax.tree.map(lambda x: x[: int(done)], dead))))
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
     return {
