@@ -40,8 +40,8 @@ CPU_CHUNK_SIZE = 18
 EXPENSIVE_FLOPS = 1e6
 # How many dead points are handed over at once at most: enough that the hand-over costs nothing.
 BLOCK_POINTS = 1024
-# How many positions are evaluated in a call at most, about, and at once on an accelerator where nobody says.
-ROWS, ROWS_AT_ONCE = 8192, 1024
+# How many positions are evaluated in a call at most, about.
+ROWS = 8192
 # Where chains adapt, they make twice as many rounds of slices while their jump is below the first, half as many
 # while it is above the last; it is taken to be the one between until it is known.
 SHORT_JUMP, ASSUMED_JUMP, LONG_JUMP = 0.2, 0.3, 0.4
@@ -147,6 +147,7 @@ def nested_slice_sampler(
     moves: Moves = SHRINKING,
     adapts: bool = False,
     devices: Sequence[Any] | None = None,
+    num_at_once: int | None = None,
 ) -> NestedSliceSampler:
     """
     Nested slice sampling (Yallup, Kroupa & Handley 2026, arXiv:2601.23252): ``blackjax.nss`` with the update above.
@@ -169,6 +170,9 @@ def nested_slice_sampler(
         Whether chains make as many rounds of slices as their jumps in the iterations before ask for.
     devices
         Over which the points and chains are divided; JAX's default device if none are given.
+    num_at_once
+        How many positions ``evaluate`` takes at once on a device, if ``chunk_size`` allows; ``None`` for
+        ``num_delete``.
     """
     devices = devices or jax.devices()[:1]
     lanes = _num_lanes(share_of(num_delete, len(devices)), chunk_size)
@@ -216,9 +220,7 @@ def nested_slice_sampler(
     def evaluate(positions: jax.Array, number: jax.Array) -> jax.Array:
         return _of_the_first(number, log_likelihood, positions, at_once, len(devices))
 
-    # The same for any number of devices, since a likelihood may round differently in a batch of another size.
-    most = num_delete if devices[0].platform == "cpu" else ROWS_AT_ONCE
-    at_once = min(chunk_size or most, most)
+    at_once = min(chunk_size or num_at_once or num_delete, num_at_once or num_delete)
     at_once_everywhere = at_once * len(devices)
     return NestedSliceSampler(
         *(everywhere(function, devices) for function in (init, advance, evaluate)),

@@ -36,7 +36,7 @@ try:
     from .checkpoint import _save_checkpoint as _save_checkpoint
     from .corner_plot import draw_corners
     from .device import DeviceThread
-    from .devices import default_devices
+    from .devices import default_devices, share_of
     from .fingerprint import fingerprint_of
     from .importance import SecondEvidence
     from .interrupt import Interruptions
@@ -405,33 +405,24 @@ class NSS(NonLinearSearch):
                 checkpoint.save_if(True, run)
                 self.logger.info("NSS converged after %d iterations, %.1f s.", run.iteration, run.seconds)
 
-                now = lambda: run._replace(seconds=time.perf_counter() - started)  # noqa: B023, E731
-                leave = lambda: checkpoint.save_and_leave(now())  # noqa: E731
-
-                def after_each_call() -> None:
-                    checkpoint.save_if(schedule.due(len(run.draws)).checkpoint, now())  # noqa: B023
-                    progress.show_draws(now().seconds, run.drawn, n_draws)  # noqa: B023
-
-                second, n_draws = None, self._number_of_draws(run)
-                if n_draws > 0:
-                    opinion = Opinion(
-                        lambda z: log_likelihoods(space.from_normal(z), leave),
-                        sampler.rows_at_once,
-                        sampler.rows,
-                        processes,
-                        lambda: interruptions.meeting(leave),
-                        after_each_call,
-                        self.logger,
-                    )
-                    points, known = partial(results.run_points, run, space), run.densities
-                    second = opinion.ask(points, run.draws, n_draws, self._samples_wanted, self.backend_seed, known)
-                    run = now()
-                    checkpoint.save_if(True, run)
-
+                clock = lambda: time.perf_counter() - started  # noqa: E731
+                run, second = self._second_evidence(
+                    run,
+                    space,
+                    sampler,
+                    log_likelihoods,
+                    clock,
+                    checkpoint,
+                    schedule,
+                    progress,
+                    interruptions,
+                    processes,
+                )
+                leave = partial(checkpoint.save_and_leave, run)
                 nanoseconds = processes.agree(round(1e9 * run.seconds), interruptions.meeting(leave))
                 run = run._replace(seconds=1e-9 * nanoseconds)
                 internal = results.internal_from(run, space, second)
-                with interruptions.answered_by(partial(checkpoint.save_and_leave, run)):
+                with interruptions.answered_by(leave):
                     self._draw_the_end(run, analysis, quick_updates, internal.trust)
             except BaseException:
                 if not kernel.evidence_is_lost(run.state):  # from which nothing could go on
@@ -591,6 +582,8 @@ class NSS(NonLinearSearch):
             moves=MOVES[moves],
             adapts=adapts,
             devices=devices,
+            # An accelerator is faster the more it has to do; a CPU is not, and computes what is padded, too.
+            num_at_once=None if devices[0].platform == "cpu" else share_of(self.n_live, len(devices)),
         )
 
     def _say_what_runs(self, sampler: kernel.NestedSliceSampler, devices: list[Any]) -> None:
@@ -648,11 +641,49 @@ class NSS(NonLinearSearch):
             raise exc.SearchException(results.why_evidence_is_lost(state, space))
         return bool(kernel.has_converged(state, self.termination))
 
-    def _number_of_draws(self, run: Run) -> int:
-        """How many draws to make for a second evidence, about; 0 for none."""
-        if self.num_importance_draws is not None:
-            return self.num_importance_draws
-        return int(np.clip(run.evaluations // 33, LEAST_DRAWS, MOST_DRAWS))
+    def _second_evidence(
+        self,
+        run: Run,
+        space: Space,
+        sampler: kernel.NestedSliceSampler,
+        log_likelihoods: Callable[[np.ndarray, Callable[[], None]], np.ndarray],
+        clock: Callable[[], float],
+        checkpoint: RunCheckpoint,
+        schedule: Schedule,
+        progress: Progress,
+        interruptions: Interruptions,
+        processes: Processes,
+    ) -> tuple[Run, SecondEvidence | None]:
+        """The second evidence of a converged run, ``None`` if none is wanted; and the run with its draws."""
+        n_draws = self.num_importance_draws
+        if n_draws is None:
+            n_draws = int(np.clip(run.evaluations // 33, LEAST_DRAWS, MOST_DRAWS))
+        if n_draws == 0:
+            return run, None
+
+        def now() -> Run:
+            return run._replace(seconds=clock())
+
+        def leave() -> None:
+            checkpoint.save_and_leave(now())
+
+        def after_each_batch() -> None:
+            checkpoint.save_if(schedule.due(len(run.draws)).checkpoint, now())
+            progress.show_draws(clock(), run.drawn, n_draws)
+
+        opinion = Opinion(
+            lambda z: log_likelihoods(space.from_normal(z), leave),
+            sampler.rows_at_once,
+            sampler.rows,
+            processes,
+            lambda: interruptions.meeting(leave),
+            after_each_batch,
+            self.logger,
+        )
+        points = partial(results.run_points, run, space)
+        second = opinion.ask(points, run.draws, n_draws, self._samples_wanted, self.backend_seed, run.densities)
+        checkpoint.save_if(True, now())
+        return now(), second
 
     def _say_what_to_believe(self, internal: _NSSInternal, model: AbstractPriorModel) -> None:
         self.logger.info(second_evidence.verdict(internal.trust))
