@@ -249,7 +249,7 @@ def second_evidence(
         counting = drawing.draws(stage, lambda: density, number)  # noqa: B023
         found = judged(kept, counting)
         if found.n_eff < n_eff and not found.unusable:
-            number += _number_for(n_eff, n_eff - found.n_eff, found.n_eff / number)
+            number += min(number, _number_for(n_eff, n_eff - found.n_eff, found.n_eff / number))
             found = judged(kept, counting := drawing.draws(stage, lambda: density, number))  # noqa: B023
         earlier.append(counting)
         found = found._replace(draws=sum(len(batch.positions) for batch in drawing.batches), attempts=attempt + 1)
@@ -299,6 +299,8 @@ def judged(kept: RunPoints, draws: Draws) -> SecondEvidence:
     of_run = log_ratios(draws.density, kept.positions, kept.log_likelihood)
     log_evidence, error = bridge_sampling(of_run, kept.weights, kept.effective, log_weights)
     positions, _, pooled = posterior_samples(kept, draws, log_evidence)
+    of_a_point = min(1.0, kept.effective / effective_number(kept.weights))
+    worth = np.repeat([of_a_point, 1.0], [len(kept.positions), len(draws.positions)])
     found = SecondEvidence(
         log_evidence,
         float(np.hypot(error, log_evidence - by_importance)),
@@ -306,12 +308,12 @@ def judged(kept: RunPoints, draws: Draws) -> SecondEvidence:
         importance_error,
         len(log_weights),
         1,
-        independent_samples(positions, pooled),
+        independent_samples(positions, pooled, worth),
         "",
     )
     known = float(kept.weights @ (of_run - log_evidence < -np.log(KNOWN_SHARE)))
-    worth = independent_samples(draws.positions, bounded(log_weights))
-    return found._replace(unusable=_why_unusable(found, known, worth))
+    of_draws = independent_samples(draws.positions, bounded(log_weights))
+    return found._replace(unusable=_why_unusable(found, known, of_draws))
 
 
 def _why_unusable(found: SecondEvidence, known: float, worth: float) -> str:
@@ -372,7 +374,7 @@ def bounded(log_weights: np.ndarray) -> np.ndarray:
     return np.minimum(log_weights, logsumexp(log_weights) - 0.5 * np.log(len(log_weights)))
 
 
-def independent_samples(positions: np.ndarray, log_weights: np.ndarray) -> float:
+def independent_samples(positions: np.ndarray, log_weights: np.ndarray, worth: np.ndarray | float = 1.0) -> float:
     """
     How many independent samples of the posterior weighted draws are worth: Kish's number, or what the scatter of the
     posterior means says if that is less.
@@ -387,13 +389,15 @@ def independent_samples(positions: np.ndarray, log_weights: np.ndarray) -> float
         ``(n, n_dim)`` float.
     log_weights
         ``(n,)`` float, of any sum.
+    worth
+        ``(n,)`` float: how many independent ones each is worth.
     """
     weights = np.exp(log_weights - logsumexp(log_weights))
     squared = (positions - weights @ positions) ** 2
     variance = weights @ squared
     varies = variance > 0.0
-    scatter = (weights**2 @ squared)[varies] / variance[varies]
-    return float(1.0 / max(np.sum(weights**2), scatter.mean() if varies.any() else 1.0))
+    scatter = (weights**2 / worth @ squared)[varies] / variance[varies]
+    return float(1.0 / max(np.sum(weights**2 / worth), scatter.mean() if varies.any() else 1.0))
 
 
 def log_mean(log_weights: np.ndarray) -> tuple[float, float]:

@@ -428,7 +428,7 @@ class NSS(NonLinearSearch):
                 if not kernel.evidence_is_lost(run.state):  # from which nothing could go on
                     checkpoint.save_and_leave(run)
                 raise
-        if processes.agree(bool(self.start_from) and not self._draws_suffice(second)):
+        if processes.agree(bool(self.start_from) and not self._start_suffices(second)):
             self.logger.warning(second_evidence.why_a_whole_run(internal.trust))
             scouted = Scouted(internal.evals, run.seconds, internal.trust.get("start_unknown", []))
             return self._from_the_prior(scouted).run(ctx)
@@ -695,19 +695,17 @@ class NSS(NonLinearSearch):
         for doubt in doubts:
             self.logger.warning(doubt)
 
-    def _draws_suffice(self, second: SecondEvidence | None) -> bool:
-        """Whether they can be used, and give the samples wanted."""
-        return second is not None and not second.unusable and second.n_eff >= self._samples_wanted
+    def _start_suffices(self, second: SecondEvidence | None) -> bool:
+        """Whether the draws can be used, and give at least half of the samples wanted."""
+        return second is not None and not second.unusable and second.n_eff >= 0.5 * self._samples_wanted
 
     def _with_samples_asked_for(
         self, internal: _NSSInternal, second: SecondEvidence | None, run: Run, space: Space
     ) -> _NSSInternal:
-        """The finished run with the samples wanted, if any are and they can be had."""
+        """The finished run with the samples of the second evidence, if more are wanted and they can be used."""
         wanted = self._samples_wanted
-        if wanted == 0:
-            return internal
-        if second is not None and self._draws_suffice(second):
-            return results.with_samples_of(second, internal, run, space)
+        if wanted and second is not None and not second.unusable:
+            internal = results.with_samples_of(second, internal, run, space)
         if internal.ess < wanted:
             self.logger.warning(second_evidence.why_too_few(internal.trust, wanted, internal.ess))
         return internal

@@ -89,22 +89,20 @@ def verdict(found: dict[str, Any]) -> str:
     )
 
 
-def why_too_few(found: dict[str, Any], n_eff: int, run_effective: int) -> str:
+def why_too_few(found: dict[str, Any], n_eff: int, effective: int) -> str:
     """Why the effective samples asked for were not reached, for the log."""
+    why = found["importance_unusable"]
+    samples = f"nested sampling's samples, since there are no others: {why}" if why else "as many as can be had"
     return (
-        f"n_eff={n_eff:,} was not reached: {_what_draws_lack(found)}. The result holds nested sampling's samples, "
-        f"{run_effective:,} effective ones. Fit again with more live points, whose density is better known."
+        f"n_eff={n_eff:,} was not reached. The result holds {effective:,} effective samples, {samples}. "
+        "Fit again with more live points, whose density is better known."
     )
 
 
 def why_a_whole_run(found: dict[str, Any]) -> str:
     """Why a run that started from what was known makes another necessary, for the log."""
+    why = found["importance_unusable"] or f"the draws and the run are worth {found['importance_n_eff']:,.0f}"
     return (
-        "What start_from holds and what few live points found do not tell the posterior: "
-        f"{_what_draws_lack(found)}. A whole run from the prior begins."
+        f"What start_from holds and what few live points found do not tell the posterior: {why}. A whole run from "
+        "the prior begins."
     )
-
-
-def _what_draws_lack(found: dict[str, Any]) -> str:
-    why = found["importance_unusable"]
-    return why or f"the draws and the run are worth {found['importance_n_eff']:,.0f}"

@@ -139,11 +139,19 @@ def test_as_many_samples_as_asked_for(caplog):
 def test_samples_that_cannot_be_had_are_told_of(monkeypatch, caplog):
     monkeypatch.setattr(importance, "MAX_DRAWS_PER_EFFECTIVE", 0)
     problem = gaussian_in_a_box(3)
+    internal, _ = new_search(problem, n_eff=20_000)._fit(problem.model, problem.analysis)
+    told = f"n_eff=20,000 was not reached. The result holds {internal.ess:,} effective samples, as many as can be had"
+    assert told in caplog.text
+    assert internal.ess == int(internal.trust["importance_n_eff"]) < 20_000
+
+
+def test_without_a_second_evidence_the_result_holds_the_samples_of_the_run(monkeypatch, caplog):
+    monkeypatch.setattr(importance, "MAX_ERROR", 0.0)
+    problem = gaussian_in_a_box(3)
     internal, _ = new_search(problem, n_eff=2000)._fit(problem.model, problem.analysis)
-    assert "n_eff=2,000 was not reached: the draws and the run are worth" in caplog.text
-    nested, _ = new_search(problem, name=None)._fit(problem.model, problem.analysis)
+    assert "effective samples, nested sampling's samples, since there are no others: its error is" in caplog.text
+    nested, _ = new_search(problem, name=None, num_importance_draws=0)._fit(problem.model, problem.analysis)
     assert internal.positions.tobytes() == nested.positions.tobytes()
-    assert internal.ess < 2000
 
 
 @pytest.mark.parametrize(
