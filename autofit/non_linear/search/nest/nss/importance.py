@@ -248,7 +248,8 @@ def second_evidence(
         number = max(int(for_evidence), FEWEST_DRAWS, _number_for(n_eff, n_eff, pilot.efficiency))
         counting = drawing.draws(stage, lambda: density, number)  # noqa: B023
         found = judged(kept, counting)
-        if found.n_eff < n_eff and not found.unusable:
+        # If it is less than half, the run's points limit it, and more draws would not help.
+        if n_eff / 2 <= found.n_eff < n_eff and not found.unusable:
             number += min(number, _number_for(n_eff, n_eff - found.n_eff, found.n_eff / number))
             found = judged(kept, counting := drawing.draws(stage, lambda: density, number))  # noqa: B023
         earlier.append(counting)
