@@ -15,11 +15,11 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from .mixture import Mixture, effective_number, fitted_mixture, joined
 
-# The shares of all draws of those that densities are adapted with, of the pilot, and of those that count.
+# The shares of an attempt's draws: of each round that adapts the density, of the pilot, and of the draws that count.
 ADAPTING, PILOT, COUNTING = (1 / 16, 1 / 8, 1 / 4), 1 / 16, 1 / 2
 FEWEST_DRAWS = 10
 # How many draws a density is adapted with, for each effective sample asked for.
@@ -28,11 +28,12 @@ ADAPTED_PER_EFFECTIVE = 8
 GOOD_EFFICIENCY = 0.5
 # Where the second evidence cannot be used, another attempt is made with so many times the draws.
 ATTEMPTS, GROWTH = 3, 3
-# No more draws are made than tell the log evidence so well.
+# Draws for the evidence end where the standard error of its logarithm would be this small.
 SMALL_ERROR = 0.01
 # How many draws are made at most for each effective sample asked for, and how many more than a pilot says.
 MAX_DRAWS_PER_EFFECTIVE, MARGIN = 100, 1.2
-# No evidence is used with a larger error, a density that knows less of the posterior, or draws that are worth less.
+# The second evidence is used up to this error, where the density knows at least this share of the posterior, and
+# the draws are worth at least so many independent ones.
 MAX_ERROR, LEAST_KNOWN, MIN_EFFECTIVE = 0.3, 0.5, 100.0
 # A density knows a point of the posterior if it is at least this share of the posterior's density there.
 KNOWN_SHARE = 0.05
@@ -74,7 +75,7 @@ class RunPoints(NamedTuple):
     @property
     def weights(self) -> np.ndarray:
         """``(n,)`` float: posterior weights that sum to one."""
-        return np.exp(self.log_weights - logsumexp(self.log_weights))
+        return softmax(self.log_weights)
 
 
 class Batch(NamedTuple):
@@ -284,8 +285,7 @@ def fitted_density(run: RunPoints, earlier: Sequence[Draws], known: Sequence[Mix
     )
     shares = [len(draws.positions) / len(positions) for draws in earlier]
     densities = joined([draws.density for draws in earlier], shares)
-    log_weights = bounded(log_ratios(densities, positions, log_likelihood))
-    weights = np.exp(log_weights - logsumexp(log_weights))
+    weights = softmax(bounded(log_ratios(densities, positions, log_likelihood)))
     effective = effective_number(weights)
     if effective < 2 * (run.positions.shape[1] + 2):
         positions = np.concatenate([run.positions, positions])
@@ -353,7 +353,7 @@ def unknown_shares(
 ) -> list[float]:
     """Which share of the posterior, told by ``posterior_samples``, each density does not know."""
     log_evidence = logsumexp(log_weights)
-    weights = np.exp(log_weights - log_evidence)
+    weights = softmax(log_weights)
     return [
         float(weights @ (log_ratios(density, positions, log_likelihood) - log_evidence > -np.log(KNOWN_SHARE)))
         for density in known
@@ -393,7 +393,7 @@ def independent_samples(positions: np.ndarray, log_weights: np.ndarray, worth: n
     worth
         ``(n,)`` float: how many independent ones each is worth.
     """
-    weights = np.exp(log_weights - logsumexp(log_weights))
+    weights = softmax(log_weights)
     squared = (positions - weights @ positions) ** 2
     variance = weights @ squared
     varies = variance > 0.0

@@ -25,7 +25,7 @@ class Opinion:
     log_likelihoods
         Those of ``(n, n_dim)`` positions where the prior is a standard normal, ``(n,)``; by all processes.
     at_once, most
-        How many of them take no longer than one, and how many may be asked for in a call.
+        How many the devices evaluate at once, and how many a call evaluates at most.
     processes, meeting
         Those that run the fit, and how this one meets the others.
     after_each

@@ -124,6 +124,7 @@ def test_as_many_samples_as_asked_for(caplog):
     samples = search.fit(model=problem.model, analysis=problem.analysis).samples
     info = samples.samples_info
     assert info["ess"] >= 4000
+    assert "was not reached" not in caplog.text
     weights, positions = np.array(samples.weight_list), np.array(samples.parameter_lists)
     assert weights.sum() == pytest.approx(1.0)
     assert weights.sum() ** 2 / (weights**2).sum() >= 4000
