@@ -7,6 +7,7 @@ the most important first. A row begins only if enough of the budget is left, and
 
 - Fits: seconds of the whole, imports included, and of its parts, in brackets what of them was tracing and compiling
   (with PyAutoFit's own NSS and Nautilus, in the sampling). Corner plots are off, all other output is as it comes.
+  ``chunk_size=50`` leaves each chain one point at a time.
 - evaluations: of the likelihood, vmapped, by the size of the batch.
 - resume: a small fit that is killed after its first checkpoint and goes on there and, from a copy, on the CPU.
 
@@ -32,6 +33,7 @@ from pathlib import Path
 ROWS = {
     "mge": (60, 200, "mge", "NSS", dict(n_live=150, num_delete=50, n_eff=5_000)),
     "sersic": (60, 200, "sersic", "NSS", dict(n_live=210, num_delete=50, n_eff=5_000)),
+    "mge-one": (60, 200, "mge", "NSS", dict(n_live=150, num_delete=50, chunk_size=50, n_eff=5_000)),
     "evaluations": (30, 90),
     "resume": (30, 100),
     "nautilus": (60, 180, "mge", "Nautilus", dict(n_live=200, n_batch=100)),

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-FORMAT = 5
+FORMAT = 6
 _TRAILER = b"\nNSS checkpoint, sha256 "
 _FRAME = struct.Struct("<Q32s")
 _NO_DIGEST = bytes(32)

@@ -65,8 +65,8 @@ class NestedSliceSampler(NamedTuple):
     evaluate
         ``evaluate(positions, number) -> (rows,) float``: the log likelihoods of the first ``number`` of
         ``(rows, n_dim)`` positions, and zeros.
-    lanes
-        How many chains ``advance`` moves at once on a device, each with one likelihood evaluation at a time.
+    lanes, candidates
+        How many chains ``advance`` moves at once on a device, and how many points each of them tries at once.
     rows, rows_at_once
         How many positions ``evaluate`` takes, and how many it evaluates at once on all devices.
     """
@@ -75,6 +75,7 @@ class NestedSliceSampler(NamedTuple):
     advance: jax.stages.Wrapped
     evaluate: jax.stages.Wrapped
     lanes: int
+    candidates: int
     rows: int
     rows_at_once: int
 
@@ -112,6 +113,7 @@ class UpdateInfo(NamedTuple):
     """
 
     evaluations: jax.Array
+    made: jax.Array
     expansions: jax.Array
     shrinks: jax.Array
     accepted: jax.Array
@@ -123,18 +125,20 @@ class UpdateInfo(NamedTuple):
 
 class ChainRecord(NamedTuple):
     """
-    What is kept of each chain: likelihood evaluations, slices, those that moved it, the insertion rank (int32; a
-    rank of -1 is unknown), and the jump (float32; NaN if unknown). On the device while the chains move.
+    What is kept of each chain: likelihood evaluations that it used, and that were made for it, slices, those that
+    moved it, the insertion rank (int32; a rank of -1 is unknown), and the jump (float32; NaN if unknown). On the
+    device while the chains move.
     """
 
     evaluations: np.ndarray
+    made: np.ndarray
     slices: np.ndarray
     moves: np.ndarray
     rank: np.ndarray
     jump: np.ndarray
 
 
-RECORD_TYPES = ChainRecord(jnp.int32, jnp.int32, jnp.int32, jnp.int32, jnp.float32)
+RECORD_TYPES = ChainRecord(jnp.int32, jnp.int32, jnp.int32, jnp.int32, jnp.int32, jnp.float32)
 
 
 def nested_slice_sampler(
@@ -171,11 +175,15 @@ def nested_slice_sampler(
     devices
         Over which the points and chains are divided; JAX's default device if none are given.
     num_at_once
-        How many positions ``evaluate`` takes at once on a device, if ``chunk_size`` allows; ``None`` for
-        ``num_delete``.
+        How many likelihoods a device that is faster the more it has to do evaluates at once, if ``chunk_size``
+        allows: ``evaluate`` takes so many positions, and chains try as many points more as there is room for.
+        ``None`` for ``num_delete`` and one point.
     """
     devices = devices or jax.devices()[:1]
     lanes = _num_lanes(share_of(num_delete, len(devices)), chunk_size)
+    at_once = min(chunk_size or num_at_once or num_delete, num_at_once or num_delete)
+    candidates = max(1, at_once // lanes) if num_at_once else 1
+    moves = moves.trying(candidates) if candidates > 1 else moves
     steering = partial(_steering, moves, adapts)
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
     algorithm = blackjax.nss(
@@ -220,11 +228,11 @@ def nested_slice_sampler(
     def evaluate(positions: jax.Array, number: jax.Array) -> jax.Array:
         return _of_the_first(number, log_likelihood, positions, at_once, len(devices))
 
-    at_once = min(chunk_size or num_at_once or num_delete, num_at_once or num_delete)
     at_once_everywhere = at_once * len(devices)
     return NestedSliceSampler(
         *(everywhere(function, devices) for function in (init, advance, evaluate)),
         lanes=lanes,
+        candidates=candidates,
         rows=math.ceil(ROWS / at_once_everywhere) * at_once_everywhere,
         rows_at_once=at_once_everywhere,
     )
@@ -517,13 +525,13 @@ def with_records_only(dead: Any) -> NSInfo:
     """
     info = dead.update_info
     if isinstance(info, UpdateInfo):
-        record: tuple[Any, ...] = info.evaluations, info.slices, info.accepted, info.rank, info.jump
+        record: tuple[Any, ...] = info.evaluations, info.made, info.slices, info.accepted, info.rank, info.jump
     else:
         evaluations = (info.num_expansions + info.num_shrink + 2).sum(axis=-1)
         unknown = np.full_like(evaluations, -1)
         slices = np.full_like(evaluations, info.is_accepted.shape[-1])
         jump = np.full(evaluations.shape, np.nan)
-        record = evaluations, slices, info.is_accepted.sum(axis=-1), unknown, jump
+        record = evaluations, evaluations, slices, info.is_accepted.sum(axis=-1), unknown, jump
     return NSInfo(dead.particles, ChainRecord(*(x.astype(t) for x, t in zip(record, RECORD_TYPES, strict=True))))
 
 

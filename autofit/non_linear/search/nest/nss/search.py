@@ -588,7 +588,8 @@ class NSS(NonLinearSearch):
 
     def _say_what_runs(self, sampler: kernel.NestedSliceSampler, devices: list[Any]) -> None:
         kind = f"{devices[0].platform.upper()} ({devices[0].device_kind})"
-        self.logger.info("Likelihoods evaluated at once: %d on each of %d %s.", sampler.lanes, len(devices), kind)
+        at_once = sampler.lanes * sampler.candidates
+        self.logger.info("Likelihoods evaluated at once: %d on each of %d %s.", at_once, len(devices), kind)
 
     def _begin(
         self,

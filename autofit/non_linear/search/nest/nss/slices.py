@@ -55,6 +55,8 @@ class Moves(NamedTuple):
         Whether the number of slices may follow from the run.
     in_normal_space
         Whether positions are such that the prior is a standard normal, and not a model's parameters.
+    only_shrinks
+        Whether a bracket is never expanded, so that several points of it may be tried in one tick.
     """
 
     draw: Callable
@@ -63,6 +65,11 @@ class Moves(NamedTuple):
     lineages: int
     adapts: bool
     in_normal_space: bool
+    only_shrinks: bool
+
+    def trying(self, candidates: int) -> "Moves":
+        """These moves with so many ``candidates`` evaluated in each tick, where they follow from each other."""
+        return self._replace(tick=partial(tick_of_several, candidates)) if self.only_shrinks else self
 
     def lineages_of(self, n_live: int, n_dim: int) -> int:
         """Among how many lineages so many live points are divided: one where they are too few for more."""
@@ -96,9 +103,10 @@ class Slice(NamedTuple):
 
 
 class ChainInfo(NamedTuple):
-    """What a chain did, as counts: likelihood evaluations, expansions, shrinks, and slices that moved it."""
+    """What a chain did, as counts: evaluations it used and made, expansions, shrinks, and slices that moved it."""
 
     evaluations: jax.Array
+    made: jax.Array
     expansions: jax.Array
     shrinks: jax.Array
     accepted: jax.Array
@@ -212,11 +220,53 @@ def tick(new_particle: Callable, loglikelihood_0: jax.Array, chain: Chain) -> tu
     candidate = new_particle(position, loglikelihood_birth=loglikelihood_0)
     inside = (candidate.logdensity >= chain.level) & (candidate.loglikelihood > loglikelihood_0)
 
-    chain = chain._replace(info=chain.info._replace(evaluations=chain.info.evaluations + 1))
+    chain = chain._replace(info=_counted(chain.info, 1, 1))
     shrunk, slice_done = _shrink(chain, t, next_key, candidate, inside)
     phases = _step_out_left(chain, inside), _step_out_right(chain, inside), shrunk
     following = jax.tree.map(lambda *x: jax.lax.select_n(chain.phase, *x), *phases)
     return following, slice_done & (chain.phase == SHRINK)
+
+
+def tick_of_several(
+    candidates: int, new_particle: Callable, loglikelihood_0: jax.Array, chain: Chain
+) -> tuple[Chain, jax.Array]:
+    """
+    ``tick`` for a bracket that only shrinks, with several likelihoods evaluated at once.
+
+    As long as all candidates are outside the slice, those to come follow from the random numbers alone. The first
+    that is inside is taken, and those after it are not used: a chain goes through the same points in fewer ticks.
+    """
+
+    def shrink_to_next(bracket: tuple, _: None) -> tuple[tuple, tuple]:
+        left, right, key = bracket
+        next_key, key = jax.random.split(key)
+        t = left + jax.random.uniform(key) * (right - left)
+        following = jnp.where(t < 0.0, t, left), jnp.where(t >= 0.0, t, right), next_key
+        return following, (t, *following)
+
+    bracket = chain.left, chain.right, chain.key
+    _, (t, left, right, keys) = jax.lax.scan(shrink_to_next, bracket, None, length=candidates)
+    start, direction = chain.particle.position, chain.slice.direction
+    positions = jax.vmap(lambda t: jax.tree.map(lambda p, d: p + t * d, start, direction))(t)
+    found = jax.vmap(partial(new_particle, loglikelihood_birth=loglikelihood_0))(positions)
+    tried = chain.tries + jnp.arange(1, candidates + 1)
+    inside = (found.logdensity >= chain.level) & (found.loglikelihood > loglikelihood_0)
+    last = jnp.argmax(inside | (tried == MAX_SHRINKAGE) | (tried == tried[-1]))
+    used, is_inside = last + 1, inside[last]
+    info = _counted(chain.info, used, candidates)
+    following = chain._replace(
+        particle=select(is_inside, jax.tree.map(lambda x: x[last], found), chain.particle),
+        left=left[last],
+        right=right[last],
+        tries=tried[last],
+        key=keys[last],
+        info=info._replace(shrinks=info.shrinks + used, accepted=info.accepted + is_inside),
+    )
+    return following, is_inside | (following.tries >= MAX_SHRINKAGE)
+
+
+def _counted(info: ChainInfo, used: int | jax.Array, made: int) -> ChainInfo:
+    return info._replace(evaluations=info.evaluations + used, made=info.made + made)
 
 
 def _step_out_left(chain: Chain, inside: jax.Array) -> Chain:
@@ -266,8 +316,8 @@ def select(condition: jax.Array, new: Any, old: Any) -> Any:
 
 
 # The bracket only shrinks: a slice costs the points tried within it, and no look at its ends.
-SHRINKING = Moves(partial(draw_slices, WIDTH), _begin_shrinking, tick, LINEAGES, True, False)
+SHRINKING = Moves(partial(draw_slices, WIDTH), _begin_shrinking, tick, LINEAGES, True, False, True)
 SHRINKING_IN_NORMAL_SPACE = SHRINKING._replace(begin=_begin_shrinking_in_normal_space, in_normal_space=True)
 # blackjax's own: the bracket is expanded until both ends are outside, then shrunk.
-STEPPING_OUT = Moves(partial(draw_slices, 1.0), _begin_stepping_out, tick, 1, False, False)
+STEPPING_OUT = Moves(partial(draw_slices, 1.0), _begin_stepping_out, tick, 1, False, False, False)
 MOVES = {"shrink": SHRINKING_IN_NORMAL_SPACE, "step_out": STEPPING_OUT}

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import kernel
-from autofit.non_linear.search.nest.nss.slices import MOVES, SHRINKING, STEPPING_OUT, draw_slices
+from autofit.non_linear.search.nest.nss import kernel, slices
+from autofit.non_linear.search.nest.nss.slices import MAX_SHRINKAGE, MOVES, SHRINKING, STEPPING_OUT, draw_slices
 from blackjax.ns.base import init_state_strategy
 from blackjax.ns.nss import live_covariance_factor
 from scipy.stats import kstest, norm
@@ -154,3 +154,24 @@ def test_a_bracket_that_only_shrinks_goes_through_blackjax_s_points():
         info = theirs_info.update_info
         assert np.array_equal(ours_info.update_info.evaluations, info.num_shrink.sum(axis=-1))
         assert not np.any(info.num_expansions)
+
+
+@pytest.mark.parametrize("max_shrinkage", [MAX_SHRINKAGE, 5])
+def test_several_candidates_in_a_tick_find_the_same_points_in_fewer_ticks(monkeypatch, max_shrinkage):
+    """With the budget of a bracket spent too, amid the candidates of a tick."""
+    monkeypatch.setattr(slices, "MAX_SHRINKAGE", max_shrinkage)
+    start = np.random.default_rng(1).uniform(0.5, 0.6, (N_CHAINS, N_DIM))
+    likelihood = lambda x: 0.01 - jnp.sum((x - 0.55) ** 2)  # noqa: E731
+    moves = MOVES["shrink"]
+    expected, one = moved(moves, lambda x: -0.5 * x @ x, likelihood, start)
+    assert (one.accepted < N_STEPS).any() == (max_shrinkage == 5)
+    for candidates in (2, 3, 8):
+        end, info = moved(moves.trying(candidates), lambda x: -0.5 * x @ x, likelihood, start)
+        np.testing.assert_allclose(end, expected, rtol=1e-12)  # XLA may round a fused product otherwise
+        assert all(np.array_equal(getattr(info, name), getattr(one, name)) for name in info._fields if name != "made")
+        assert np.all(info.made % candidates == 0)
+        assert info.made.sum() / candidates < 0.75 * one.made.sum()
+
+
+def test_a_bracket_that_expands_tries_one_point_at_a_time():
+    assert MOVES["step_out"].trying(4) is MOVES["step_out"]
