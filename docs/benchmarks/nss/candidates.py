@@ -9,7 +9,7 @@ Evaluations are used by chains, or made for candidates after the first that is i
 import argparse
 import logging
 
-import problems  # first: it switches float64 on
+import problems  # noqa: F401 (first: it switches float64 on)
 
 # isort: split
 import jax

@@ -182,7 +182,7 @@ def nested_slice_sampler(
     devices = devices or jax.devices()[:1]
     lanes = _num_lanes(share_of(num_delete, len(devices)), chunk_size)
     at_once = min(chunk_size or num_at_once or num_delete, num_at_once or num_delete)
-    candidates = max(1, at_once // lanes) if num_at_once else 1
+    candidates = max(1, at_once // lanes) if num_at_once and moves.only_shrinks else 1
     moves = moves.trying(candidates) if candidates > 1 else moves
     steering = partial(_steering, moves, adapts)
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)

@@ -68,8 +68,8 @@ class Moves(NamedTuple):
     only_shrinks: bool
 
     def trying(self, candidates: int) -> "Moves":
-        """These moves with so many ``candidates`` evaluated in each tick, where they follow from each other."""
-        return self._replace(tick=partial(tick_of_several, candidates)) if self.only_shrinks else self
+        """These moves, which only shrink brackets, with so many points of a bracket evaluated in each tick."""
+        return self._replace(tick=partial(tick_of_several, candidates))
 
     def lineages_of(self, n_live: int, n_dim: int) -> int:
         """Among how many lineages so many live points are divided: one where they are too few for more."""

@@ -209,6 +209,39 @@ def iteration_of_two_clouds(moves, num_delete=4, spread=(0.3, 3.0)):
     return state, after, dead
 
 
+@pytest.mark.parametrize(
+    ("moves", "num_at_once", "chunk_size", "lanes", "candidates"),
+    [
+        (slices.SHRINKING, None, None, 20, 1),  # a CPU
+        (slices.SHRINKING, 80, None, 20, 4),  # an accelerator, of which as much is used as by the first points
+        (slices.SHRINKING, 80, 45, 20, 2),
+        (slices.SHRINKING, 80, 8, 7, 1),
+        (slices.STEPPING_OUT, 80, None, 20, 1),
+    ],
+)
+def test_chains_try_as_many_points_at_once_as_memory_is_used_for_anyway(
+    moves, num_at_once, chunk_size, lanes, candidates
+):
+    sampler = kernel.nested_slice_sampler(log_prior, profile, 20, 5, -3.0, chunk_size, moves, num_at_once=num_at_once)
+    assert (sampler.lanes, sampler.candidates) == (lanes, candidates)
+
+
+def test_several_points_at_once_make_the_same_run():
+    start, found = jax.random.uniform(jax.random.PRNGKey(0), (80, 4), minval=-1.0, maxval=1.0), []
+    for num_at_once in (20, 80):
+        sampler = kernel.nested_slice_sampler(
+            log_prior, LIKELIHOODS["modes"], 20, 5, -3.0, moves=slices.SHRINKING, num_at_once=num_at_once
+        )
+        found.append(sampler.advance((sampler.start(start), jax.random.PRNGKey(1)), 3))
+    ((one, _), dead_of_one, _), ((several, _), dead_of_several, _) = found
+    np.testing.assert_allclose(several.particles.position, one.particles.position, rtol=1e-9)
+    of_one, of_several = dead_of_one.update_info, dead_of_several.update_info
+    assert np.array_equal(of_several.evaluations, of_one.evaluations)
+    assert np.array_equal(of_one.made, of_one.evaluations)
+    assert np.all(of_several.made >= of_several.evaluations)
+    assert of_several.made.sum() / 4 < 0.6 * of_one.made.sum()
+
+
 TWO_LINEAGES = slices.SHRINKING._replace(lineages=2)
 
 

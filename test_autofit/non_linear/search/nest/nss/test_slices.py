@@ -171,7 +171,3 @@ def test_several_candidates_in_a_tick_find_the_same_points_in_fewer_ticks(monkey
         assert all(np.array_equal(getattr(info, name), getattr(one, name)) for name in info._fields if name != "made")
         assert np.all(info.made % candidates == 0)
         assert info.made.sum() / candidates < 0.75 * one.made.sum()
-
-
-def test_a_bracket_that_expands_tries_one_point_at_a_time():
-    assert MOVES["step_out"].trying(4) is MOVES["step_out"]
