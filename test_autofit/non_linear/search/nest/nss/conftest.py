@@ -4,11 +4,14 @@ import signal
 import sys
 from pathlib import Path
 
+# The fits of the tests are small and many, and most of their time is XLA's: it does no more than it has to, and what
+# one compiled, the next finds.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
 import autofit as af
 import pytest
 
-# The fits of the tests are small and many, and most of their time is XLA's: what one compiled, the next finds.
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 sys.path.insert(0, str(Path(__file__).parent))
 logging.getLogger("jax").setLevel(logging.ERROR)
 
