@@ -34,16 +34,18 @@ import recorded_runs
 
 # isort: split
 import numpy as np
-from autofit.non_linear.search.nest.nss import diagnostics, importance, kernel, second_evidence
-from autofit.non_linear.search.nest.nss.importance import Batch, Drawing, SecondEvidence
-from autofit.non_linear.search.nest.nss.posterior import (
+from autofit.non_linear.search.nest.nss.evidence import importance, second_evidence, trust
+from autofit.non_linear.search.nest.nss.evidence.draws import Batch, Drawing, drawn
+from autofit.non_linear.search.nest.nss.evidence.importance import SecondEvidence
+from autofit.non_linear.search.nest.nss.evidence.nested import (
     Posterior,
     effective_live_points,
     posterior_from,
     simulate_log_shells,
 )
+from autofit.non_linear.search.nest.nss.sampling import kernel
+from autofit.non_linear.search.nest.nss.sampling.slices import MOVES
 from autofit.non_linear.search.nest.nss.search import LEAST_DRAWS, MOST_DRAWS
-from autofit.non_linear.search.nest.nss.slices import MOVES
 
 N_DIM, SIGMA, DEPTH = 5, 0.05, 25  # of the perfect runs; their posterior lies e**-11 deep in the prior
 
@@ -62,11 +64,11 @@ class Judged(NamedTuple):
     @property
     def warned(self) -> bool:
         found = self.trust | {"insertion_rank_p_value": 1.0, "unmoved_slices": 0.0}
-        return bool(diagnostics.doubts_about_run(found, 1, 1))
+        return bool(trust.doubts_about_run(found, 1, 1))
 
     @property
     def uneven(self) -> bool:
-        return self.trust["insertion_rank_p_value"] < diagnostics.SUSPICIOUS_P_VALUE
+        return self.trust["insertion_rank_p_value"] < trust.SUSPICIOUS_P_VALUE
 
 
 def judged_run(
@@ -78,14 +80,14 @@ def judged_run(
     points = run.points
     posterior = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(seed))
     lineages = MOVES[moves].lineages_of(points.n_live, points.n_dim)
-    trust = diagnostics.trust(points, run.chains, lineages)
+    measures = trust.measures(points, run.chains, lineages)
     log_evidence, simulated = posterior.log_evidences.mean(), posterior.log_evidences.std()
-    error = diagnostics.error_with_memory(simulated, trust)
-    trust |= {"log_evidence_nested_error": error, "log_evidence_simulated_error": simulated}
+    error = trust.error_with_memory(simulated, measures)
+    measures |= {"log_evidence_nested_error": error, "log_evidence_simulated_error": simulated}
     if log_likelihoods is None:
-        return Judged(run.evaluations, run.chains.slices.mean(), log_evidence, error, trust, None, 0.0)
+        return Judged(run.evaluations, run.chains.slices.mean(), log_evidence, error, measures, None, 0.0)
     second, _, seconds = second_evidence_of(run, posterior, log_likelihoods, seed=seed)
-    return Judged(run.evaluations, run.chains.slices.mean(), log_evidence, error, trust, second, seconds)
+    return Judged(run.evaluations, run.chains.slices.mean(), log_evidence, error, measures, second, seconds)
 
 
 def second_evidence_of(
@@ -105,8 +107,7 @@ def second_evidence_of(
     n_draws = int(np.clip(run.evaluations // 33, LEAST_DRAWS, MOST_DRAWS))
     second = importance.second_evidence(points, Drawing(evaluate, seed, batches), n_draws, n_eff, seed)
     _, kept = points.halves(seed)
-    draws = importance.drawn(batches)[-1]
-    samples = importance.posterior_samples(kept, draws, second.log_evidence)
+    samples = importance.posterior_samples(kept, drawn(batches)[-1], second.log_evidence)
     return second, samples, time.perf_counter() - started - sum(spent)
 
 

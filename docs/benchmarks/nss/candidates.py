@@ -14,9 +14,9 @@ import problems  # noqa: F401 (first: it switches float64 on)
 # isort: split
 import jax
 import numpy as np
-from autofit.non_linear.search.nest.nss.diagnostics import least_steps
-from autofit.non_linear.search.nest.nss.kernel import nested_slice_sampler
-from autofit.non_linear.search.nest.nss.slices import SHRINKING_IN_NORMAL_SPACE
+from autofit.non_linear.search.nest.nss.evidence.trust import least_steps
+from autofit.non_linear.search.nest.nss.sampling.kernel import nested_slice_sampler
+from autofit.non_linear.search.nest.nss.sampling.slices import SHRINKING_IN_NORMAL_SPACE
 from recorded_runs import SETTINGS, TERMINATION, whole_run
 
 

@@ -59,10 +59,11 @@ def measure() -> dict:
     folder = Path(tempfile.mkdtemp())
     path, key = folder / "nss_checkpoint.pkl", jax.random.PRNGKey(2)
     if ours:
-        from autofit.non_linear.search.nest.nss import checkpoint, kernel
+        from autofit.non_linear.search.nest.nss.sampling import records
+        from autofit.non_linear.search.nest.nss.saving import checkpoint, history
 
-        dead = checkpoint.History(checkpoint.history_path(path))
-        make = lambda: kernel.with_records_only(more())  # noqa: E731
+        dead = history.History(checkpoint.history_path(path))
+        make = lambda: records.with_records_only(more())  # noqa: E731
     else:
         dead = []
         make = lambda: jax.tree.map(jnp.asarray, more())  # noqa: E731 (stock keeps them on the device)

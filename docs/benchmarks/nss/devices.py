@@ -43,7 +43,7 @@ def evaluations_per_second(name: str) -> dict[str, float]:
 
     # isort: split
     import jax
-    from autofit.non_linear.search.nest.nss import devices as division
+    from autofit.non_linear.search.nest.nss.sampling import sharding as division
 
     setting = recorded_runs.SETTINGS[name]
     problem, devices = setting.problem(), jax.devices()

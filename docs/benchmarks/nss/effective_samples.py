@@ -19,7 +19,7 @@ import recorded_runs
 
 # isort: split
 import numpy as np
-from autofit.non_linear.search.nest.nss.posterior import posterior_from
+from autofit.non_linear.search.nest.nss.evidence.nested import posterior_from
 
 
 def moments(positions: np.ndarray, log_weights: np.ndarray) -> np.ndarray:

@@ -26,8 +26,9 @@ from pathlib import Path
 import autofit as af
 import numpy as np
 from autofit import exc
-from autofit.non_linear.search.nest.nss import checkpoint, kernel
-from autofit.non_linear.search.nest.nss.resume import RunCheckpoint
+from autofit.non_linear.search.nest.nss.sampling import kernel
+from autofit.non_linear.search.nest.nss.saving import checkpoint
+from autofit.non_linear.search.nest.nss.saving.resume import RunCheckpoint
 
 SETTINGS = {
     "often": dict(n_live=60, num_delete=3, num_mcmc_steps=3, checkpoint_interval=1),

@@ -16,9 +16,9 @@ import recorded_runs
 # isort: split
 import jax
 import numpy as np
-from autofit.non_linear.search.nest.nss import kernel
-from autofit.non_linear.search.nest.nss.posterior import posterior_from
-from autofit.non_linear.search.nest.nss.slices import SHRINKING_IN_NORMAL_SPACE
+from autofit.non_linear.search.nest.nss.evidence.nested import posterior_from
+from autofit.non_linear.search.nest.nss.sampling import kernel
+from autofit.non_linear.search.nest.nss.sampling.slices import SHRINKING_IN_NORMAL_SPACE
 
 NUM_STEPS = 2
 LINEAGES = (1, 4, 16)

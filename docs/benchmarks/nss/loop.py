@@ -11,8 +11,8 @@ import statistics
 from unittest import mock
 
 import autofit as af  # first: it switches float64 on
-from autofit.non_linear.search.nest.nss import schedule
-from autofit.non_linear.search.nest.nss.resume import RunCheckpoint
+from autofit.non_linear.search.nest.nss.saving.resume import RunCheckpoint
+from autofit.non_linear.search.nest.nss.showing import schedule
 from problems import VectorAnalysis
 
 

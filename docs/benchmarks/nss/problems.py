@@ -47,8 +47,8 @@ class Problem:
         Third, the way from the unit cube to where the prior is a standard normal, for samplers that walk in the cube.
         """
         # Here, since PyAutoFit's own NSS has neither.
-        from autofit.non_linear.search.nest.nss.prior_space import space_of
-        from autofit.non_linear.search.nest.nss.slices import MOVES
+        from autofit.non_linear.search.nest.nss.evidence.prior_space import space_of
+        from autofit.non_linear.search.nest.nss.sampling.slices import MOVES
 
         search, space = af.NSS(), space_of(self.model, moves or MOVES["shrink"])
         overrides = search.execution_settings(self.analysis).fitness_overrides

@@ -18,7 +18,7 @@ import problems  # first: it switches float64 on
 
 # isort: split
 import autofit as af
-from autofit.non_linear.search.nest.nss.progress import Progress
+from autofit.non_linear.search.nest.nss.showing.progress import Progress
 
 SECONDS = 2.0
 

@@ -20,11 +20,17 @@ import problems  # first: it switches float64 on
 # isort: split
 import jax
 import numpy as np
-from autofit.non_linear.search.nest.nss import kernel
-from autofit.non_linear.search.nest.nss.diagnostics import least_steps
-from autofit.non_linear.search.nest.nss.prior_space import Space, space_of
-from autofit.non_linear.search.nest.nss.run import Points, Run
-from autofit.non_linear.search.nest.nss.slices import MOVES, SHRINKING, SHRINKING_IN_NORMAL_SPACE, Moves, draw_slices
+from autofit.non_linear.search.nest.nss.evidence.prior_space import Space, space_of
+from autofit.non_linear.search.nest.nss.evidence.trust import least_steps
+from autofit.non_linear.search.nest.nss.sampling import kernel, records
+from autofit.non_linear.search.nest.nss.sampling.run import Points, Run
+from autofit.non_linear.search.nest.nss.sampling.slices import (
+    MOVES,
+    SHRINKING,
+    SHRINKING_IN_NORMAL_SPACE,
+    Moves,
+    draw_slices,
+)
 
 TERMINATION = -3.0
 WALKS = {**MOVES, "shrink-in-parameters": SHRINKING}
@@ -122,7 +128,7 @@ class Recorded(NamedTuple):
     """A whole run: its points, and what is recorded of its chains."""
 
     points: Points
-    chains: kernel.ChainRecord
+    chains: records.ChainRecord
 
     @property
     def evaluations(self) -> int:
@@ -140,7 +146,7 @@ def load(folder: Path, name: str, seed: int) -> Recorded:
             int(found["n_live"]),
             int(found["num_delete"]),
         )
-        return Recorded(points, kernel.ChainRecord(*(found[field] for field in kernel.ChainRecord._fields)))
+        return Recorded(points, records.ChainRecord(*(found[field] for field in records.ChainRecord._fields)))
 
 
 def seeds_of(folder: Path, name: str) -> list[int]:

@@ -20,12 +20,12 @@ import problems  # first: it switches float64 on
 import jax
 import jax.numpy as jnp
 import numpy as np
-from autofit.non_linear.search.nest.nss import kernel
-from autofit.non_linear.search.nest.nss.diagnostics import error_with_memory, least_steps, trust
-from autofit.non_linear.search.nest.nss.mixture import DEGREES_OF_FREEDOM, Mixture, fitted_mixture
-from autofit.non_linear.search.nest.nss.posterior import posterior_from
-from autofit.non_linear.search.nest.nss.run import Run
-from autofit.non_linear.search.nest.nss.slices import SHRINKING
+from autofit.non_linear.search.nest.nss.evidence.mixture import DEGREES_OF_FREEDOM, Mixture, fitted_mixture
+from autofit.non_linear.search.nest.nss.evidence.nested import posterior_from
+from autofit.non_linear.search.nest.nss.evidence.trust import error_with_memory, least_steps, measures
+from autofit.non_linear.search.nest.nss.sampling import kernel
+from autofit.non_linear.search.nest.nss.sampling.run import Run
+from autofit.non_linear.search.nest.nss.sampling.slices import SHRINKING
 from scipy.special import gammaln
 from start_from import PROBLEMS
 
@@ -78,7 +78,7 @@ def sampled(problem: problems.Problem, seed: int, known: Mixture | None, n_live:
         run = run.after(*sampler.advance((run.state, run.run_key), 10**6), run.seconds + 1.0)
     points = run.points
     posterior = posterior_from(points.log_likelihood, points.birth, rng)
-    doubts = trust(points, run.chains, SHRINKING.lineages_of(n_live, n_dim))
+    doubts = measures(points, run.chains, SHRINKING.lineages_of(n_live, n_dim))
     counts = posterior.log_weights > posterior.log_weights.max() - 30.0
     return dict(
         log_evidence=posterior.log_evidences.mean(),

@@ -36,7 +36,7 @@ def points(number: int, n_dim: int = 6, n_live: int = 200, num_delete: int = 50)
 
 
 def posterior_step(number: int) -> None:
-    from autofit.non_linear.search.nest.nss.posterior import posterior_from
+    from autofit.non_linear.search.nest.nss.evidence.nested import posterior_from
 
     _, log_likelihood, birth = points(number)
     started = time.perf_counter()

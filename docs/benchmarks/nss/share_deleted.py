@@ -15,8 +15,8 @@ import recorded_runs  # first: it switches float64 on
 
 # isort: split
 import numpy as np
-from autofit.non_linear.search.nest.nss.diagnostics import least_steps
-from autofit.non_linear.search.nest.nss.posterior import posterior_from
+from autofit.non_linear.search.nest.nss.evidence.nested import posterior_from
+from autofit.non_linear.search.nest.nss.evidence.trust import least_steps
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
 

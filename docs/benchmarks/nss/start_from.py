@@ -28,8 +28,8 @@ import problems  # first: it switches float64 on
 # isort: split
 import autofit as af
 import numpy as np
-from autofit.non_linear.search.nest.nss.diagnostics import MUCH_UNKNOWN
-from autofit.non_linear.search.nest.nss.start import scouts
+from autofit.non_linear.search.nest.nss.evidence.start import scouts
+from autofit.non_linear.search.nest.nss.evidence.trust import MUCH_UNKNOWN
 
 PROBLEMS = {
     "Gaussian, 10 parameters": (problems.correlated_gaussian, dict(n_live=200, num_delete=50)),

@@ -27,7 +27,7 @@ def session(problem_name: str, folder: str, started: float, leave_at: int) -> No
     # isort: split
     import autofit as af
     import jax
-    from autofit.non_linear.search.nest.nss.run import Run
+    from autofit.non_linear.search.nest.nss.sampling.run import Run
 
     af.conf.instance.output_path = folder
     imported = time.time() - started

@@ -18,7 +18,7 @@ import problems  # first: it switches float64 on
 
 # isort: split
 import autofit as af
-from autofit.non_linear.search.nest.nss.run import Run
+from autofit.non_linear.search.nest.nss.sampling.run import Run
 from processes import measured
 
 PROBLEMS = {

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 from autofit import exc
 
-from .importance import Batch, Drawing, RunPoints, SecondEvidence, second_evidence
-from .mixture import Mixture
-from .processes import Meeting, Processes, is_first
+from .evidence.draws import Batch, Drawing, RunPoints
+from .evidence.importance import SecondEvidence, second_evidence
+from .evidence.mixture import Mixture
+from .stopping.processes import Meeting, Processes, is_first
 
 # Calls that take fewer seconds evaluate twice as many draws the next time, those that take more half as many.
 FEW_SECONDS, MANY_SECONDS = 2.5, 10.0

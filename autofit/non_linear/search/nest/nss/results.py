@@ -13,14 +13,16 @@ import numpy as np
 from autofit.non_linear.samples.sample import Sample
 from autonerves.dictable import from_dict, to_dict
 
-from . import diagnostics, kernel, second_evidence
-from .importance import RunPoints, SecondEvidence, drawn, posterior_samples, unknown_shares
-from .posterior import Posterior, posterior_from
-from .prior_space import Space
-from .progress import Standing
-from .run import Run
+from .evidence import second_evidence, trust
+from .evidence.draws import RunPoints, drawn
+from .evidence.importance import SecondEvidence, posterior_samples, unknown_shares
+from .evidence.nested import Posterior, posterior_from
+from .evidence.prior_space import Space
 from .samples import NSSamples
-from .slices import MOVES
+from .sampling import kernel
+from .sampling.run import Run
+from .sampling.slices import MOVES
+from .showing.progress import Standing
 
 
 @dataclass
@@ -68,11 +70,11 @@ def posterior_of(run: Run) -> Posterior:
     return posterior_from(points.log_likelihood, points.birth, np.random.default_rng(run.settings["seed"]))
 
 
-def trust_of(run: Run) -> dict[str, Any]:
+def measures_of(run: Run) -> dict[str, Any]:
     """The entries of ``samples_info`` that tell whether to trust the run, but for the second evidence."""
     points, settings = run.points, run.settings
     lineages = MOVES[settings["moves"]].lineages_of(run.n_live, points.n_dim)
-    return diagnostics.trust(points, run.chains, lineages)
+    return trust.measures(points, run.chains, lineages)
 
 
 def standing_of(run: Run) -> Standing:
@@ -84,7 +86,7 @@ def standing_of(run: Run) -> Standing:
         dead_points=run.iteration * points.num_delete,
         evaluations=run.evaluations_before + run.evaluations,
         log_evidence=float(log_evidences.mean()),
-        log_evidence_error=diagnostics.error_with_memory(float(log_evidences.std()), trust_of(run)),
+        log_evidence_error=trust.error_with_memory(float(log_evidences.std()), measures_of(run)),
         best_log_likelihood=float(points.log_likelihood.max()),
     )
 
@@ -100,10 +102,10 @@ def internal_from(run: Run, space: Space, second: SecondEvidence | None = None) 
     What is archived of a run whose chains walk in this space, of nested sampling's samples; with the second evidence
     if there is one.
     """
-    points, posterior, trust = run.points, posterior_of(run), trust_of(run)
+    points, posterior, measures = run.points, posterior_of(run), measures_of(run)
     parameters, log_prior = space.described(points.position)
     simulated = float(posterior.log_evidences.std())
-    error = diagnostics.error_with_memory(simulated, trust)
+    error = trust.error_with_memory(simulated, measures)
     arguments = ("n_live", "num_delete", "termination", "seed")
     return _NSSInternal(
         positions=parameters,
@@ -121,7 +123,7 @@ def internal_from(run: Run, space: Space, second: SecondEvidence | None = None) 
             "moves": run.settings["moves"],
             "converged": bool(kernel.has_converged(run.state, run.settings["termination"])),
             "log_evidence_remaining": run.remaining,
-            **trust,
+            **measures,
             "log_evidence_simulated_error": simulated,
             **second_evidence.entries(float(posterior.log_evidences.mean()), error, second),
             **_unknown_to_the_start(run, space, second),

@@ -25,31 +25,31 @@ from autofit.non_linear.search.posterior_kind import WEIGHTED
 from autofit.non_linear.search.seed import child_seed
 from autofit.text import text_util
 
-from . import checks, diagnostics
+from . import checks
+from .evidence import trust
 from .samples import NSSamples
 
 try:
     import jax
 
-    from . import kernel, results, second_evidence
-    from .checkpoint import _load_checkpoint, discard
-    from .checkpoint import _save_checkpoint as _save_checkpoint
-    from .corner_plot import draw_corners
-    from .device import DeviceThread
-    from .devices import default_devices, share_of
-    from .fingerprint import fingerprint_of
-    from .importance import SecondEvidence
-    from .interrupt import Interruptions
-    from .jax_settings import needed_settings, overridden
-    from .lock import FolderLock
-    from .mixture import Mixture
+    from . import results
+    from .evidence import second_evidence
+    from .evidence.importance import SecondEvidence
+    from .evidence.mixture import Mixture
+    from .evidence.prior_space import Space, space_of
+    from .evidence.start import densities_of, scouts
     from .opinion import Opinion
-    from .prior_space import Space, space_of
-    from .processes import Processes, are_several, is_first
-    from .progress import Progress
-    from .quick_update import QuickUpdates
     from .results import _NSSInternal
-    from .resume import (
+    from .sampling import kernel
+    from .sampling.jax_settings import needed_settings, overridden
+    from .sampling.run import Run, Scouted
+    from .sampling.sharding import default_devices, share_of
+    from .sampling.slices import MOVES
+    from .saving.checkpoint import _load_checkpoint, discard
+    from .saving.checkpoint import _save_checkpoint as _save_checkpoint
+    from .saving.fingerprint import fingerprint_of
+    from .saving.lock import FolderLock
+    from .saving.resume import (
         ASKED_OF_A_FINISHED_FIT,
         IN_VAIN,
         NOTHING,
@@ -60,11 +60,14 @@ try:
         run_from,
         started_in_vain,
     )
-    from .run import Run, Scouted
-    from .run_plot import draw_run
-    from .schedule import Due, Schedule
-    from .slices import MOVES
-    from .start import densities_of, scouts
+    from .showing.corner_plot import draw_corners
+    from .showing.pictures import QuickUpdates
+    from .showing.progress import Progress
+    from .showing.run_plot import draw_run
+    from .showing.schedule import Due, Schedule
+    from .stopping.device_thread import DeviceThread
+    from .stopping.processes import Processes, are_several, is_first
+    from .stopping.signals import Interruptions
 
     _HAS_NSS, _import_error = True, None
 # The host depends on none of them; and JAX without a device says so with the others, while blackjax is imported.
@@ -547,7 +550,7 @@ class NSS(NonLinearSearch):
 
     def _slices_of_a_chain(self, model: AbstractPriorModel, moves: str) -> tuple[int, bool]:
         """How many slices a chain makes, and whether more while chains do not get far."""
-        steps = diagnostics.least_steps if MOVES[moves].adapts else diagnostics.recommended_steps
+        steps = trust.least_steps if MOVES[moves].adapts else trust.recommended_steps
         adapts = self.num_mcmc_steps is None and MOVES[moves].adapts and not self.start_from
         return self.num_mcmc_steps or steps(model.prior_count), adapts
 
@@ -619,7 +622,7 @@ class NSS(NonLinearSearch):
                 self.n_live,
             )
         settings = self.n_live, self.num_delete, self.num_mcmc_steps
-        for doubt in diagnostics.doubts_about_settings(model.prior_count, *settings):
+        for doubt in trust.doubts_about_settings(model.prior_count, *settings):
             self.logger.warning(doubt)
         state = evaluate(space.draw(init_key, n_live))
         if doubt := checks.check_first_points(np.asarray(state.particles.loglikelihood), self.invalid_value):
@@ -689,9 +692,9 @@ class NSS(NonLinearSearch):
     def _say_what_to_believe(self, internal: _NSSInternal, model: AbstractPriorModel) -> None:
         self.logger.info(second_evidence.verdict(internal.trust))
         doubts = (
-            diagnostics.doubts_about_start(internal.trust)
+            trust.doubts_about_start(internal.trust)
             if self.start_from
-            else diagnostics.doubts_about_run(internal.trust, model.prior_count, internal.num_mcmc_steps)
+            else trust.doubts_about_run(internal.trust, model.prior_count, internal.num_mcmc_steps)
         )
         for doubt in doubts:
             self.logger.warning(doubt)

@@ -28,7 +28,7 @@ def output_path(tmp_path, monkeypatch):
     Every fit of a test writes into the test's own folder, without the corner plots and latent samples; and without
     the checkpoints of a busy machine, on which the newest is old.
     """
-    monkeypatch.setattr("autofit.non_linear.search.nest.nss.resume.MAX_AGE_SECONDS", float("inf"))
+    monkeypatch.setattr("autofit.non_linear.search.nest.nss.saving.resume.MAX_AGE_SECONDS", float("inf"))
     monkeypatch.setitem(af.conf.instance["output"], "latent_after_fit", False)
     monkeypatch.setitem(af.conf.instance["visualize"]["plots_search"]["nest"], "corner_anesthetic", False)
     monkeypatch.setattr(af.conf.instance, "output_path", tmp_path / "output")
@@ -38,7 +38,7 @@ def output_path(tmp_path, monkeypatch):
 @pytest.fixture
 def handlers():
     """Python's own handlers for the test; those of the test runner, which may ignore SIGINT, are put back."""
-    from autofit.non_linear.search.nest.nss.interrupt import SIGNALS
+    from autofit.non_linear.search.nest.nss.stopping.signals import SIGNALS
 
     runner = {number: signal.getsignal(number) for number in SIGNALS}
     for number in runner:

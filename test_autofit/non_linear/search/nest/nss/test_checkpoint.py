@@ -13,8 +13,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import checkpoint
-from autofit.non_linear.search.nest.nss.checkpoint import (
+from autofit.non_linear.search.nest.nss.saving import checkpoint
+from autofit.non_linear.search.nest.nss.saving.checkpoint import (
     CheckpointError,
     DamagedCheckpointError,
     Extent,

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import autofit as af
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import corner_plot
-from autofit.non_linear.search.nest.nss.corner_plot import _ticks, corner_figure, draw_corners
+from autofit.non_linear.search.nest.nss.showing import corner_plot
+from autofit.non_linear.search.nest.nss.showing.corner_plot import _ticks, corner_figure, draw_corners
 from matplotlib.contour import QuadContourSet
 from PIL import Image
 

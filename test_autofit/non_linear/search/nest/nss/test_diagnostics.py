@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from anesthetic.utils import compute_insertion_indexes, insertion_p_value
-from autofit.non_linear.search.nest.nss import diagnostics, kernel
-from autofit.non_linear.search.nest.nss.posterior import posterior_from
-from autofit.non_linear.search.nest.nss.run import Run
-from autofit.non_linear.search.nest.nss.slices import SHRINKING, STEPPING_OUT
+from autofit.non_linear.search.nest.nss.evidence import trust
+from autofit.non_linear.search.nest.nss.evidence.nested import posterior_from
+from autofit.non_linear.search.nest.nss.sampling import kernel
+from autofit.non_linear.search.nest.nss.sampling.run import Run
+from autofit.non_linear.search.nest.nss.sampling.slices import SHRINKING, STEPPING_OUT
 from support.problems import Problem, box, gaussian_in_a_box
 
 TERMINATION = -3.0
@@ -64,7 +65,7 @@ def test_insertion_ranks_are_anesthetic_s():
     in_order_of_birth = expected[np.argsort(birth[order], kind="stable")][points.n_live :]
     assert np.array_equal(np.sort(ranks), np.sort(in_order_of_birth))
     assert np.array_equal(ranks, in_order_of_birth)
-    assert diagnostics.insertion_rank_p_value(ranks, 50, 1) == pytest.approx(insertion_p_value(ranks, 50)["p-value"])
+    assert trust.insertion_rank_p_value(ranks, 50, 1) == pytest.approx(insertion_p_value(ranks, 50)["p-value"])
 
 
 @pytest.mark.parametrize(("n_live", "num_delete"), [(100, 1), (200, 50), (100, 80)])
@@ -72,30 +73,30 @@ def test_perfect_batches_are_suspected_as_often_as_the_p_value_says(n_live, num_
     rng = np.random.default_rng(1)
     batches = 4000 // num_delete
     draw = lambda: np.concatenate([rng.choice(n_live, num_delete, replace=False) for _ in range(batches)])  # noqa: E731
-    found = [diagnostics.insertion_rank_p_value(draw(), n_live, num_delete) for _ in range(300)]
+    found = [trust.insertion_rank_p_value(draw(), n_live, num_delete) for _ in range(300)]
     assert 0.04 < np.mean(np.array(found) < 0.1) < 0.14
 
 
 def test_uneven_ranks_are_found():
     ranks = np.random.default_rng(1).integers(0, 90, 2000)  # never among the best tenth
-    assert diagnostics.insertion_rank_p_value(ranks, 100, 50) < 1e-6
+    assert trust.insertion_rank_p_value(ranks, 100, 50) < 1e-6
 
 
 def trust_in(run, num_mcmc_steps, lineages=1):
     points = run.points
     evidences = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(1)).log_evidences
-    found = diagnostics.trust(points, run.chains, lineages)
+    found = trust.measures(points, run.chains, lineages)
     return found | {
         "log_evidence_nested": evidences.mean(),
         "log_evidence_simulated_error": evidences.std(),
-        "log_evidence_nested_error": diagnostics.error_with_memory(evidences.std(), found),
+        "log_evidence_nested_error": trust.error_with_memory(evidences.std(), found),
     }
 
 
 @pytest.mark.parametrize(("num_mcmc_steps", "suspected"), [(20, 0), (5, 5), (2, 5)])
 def test_chains_that_are_too_short_are_found_and_good_ones_are_not(num_mcmc_steps, suspected):
     doubts = [
-        diagnostics.doubts_about_run(trust_in(run, num_mcmc_steps), 10, num_mcmc_steps)
+        trust.doubts_about_run(trust_in(run, num_mcmc_steps), 10, num_mcmc_steps)
         for run in runs(correlated(), 400, 50, num_mcmc_steps, range(5))
     ]
     assert len([found for found in doubts if found]) == suspected
@@ -128,17 +129,17 @@ def test_with_lineages_the_evidence_is_right_with_few_slices_too(n_live, num_mcm
 
 def test_short_chains_are_said_to_cost_precision():
     (run,) = runs(correlated(), 400, 50, 1, [1], SHRINKING)
-    doubt = diagnostics.doubts_about_run(trust_in(run, 1, lineages=16), 10, 1)[0]
+    doubt = trust.doubts_about_run(trust_in(run, 1, lineages=16), 10, 1)[0]
     assert "which makes the error of nested sampling's log evidence" in doubt
     assert "num_mcmc_steps=20" in doubt
 
 
 def test_an_unknown_jump_and_a_perfect_one_foresee_nothing():
-    assert np.isnan(diagnostics.expected_excess(float("nan"), 10, 100, 30.0))
-    assert np.isnan(diagnostics.expected_excess(0.0, 10, 100, 30.0))
-    assert diagnostics.expected_excess(1.02, 10, 100, 30.0) == 0.0
+    assert np.isnan(trust.expected_excess(float("nan"), 10, 100, 30.0))
+    assert np.isnan(trust.expected_excess(0.0, 10, 100, 30.0))
+    assert trust.expected_excess(1.02, 10, 100, 30.0) == 0.0
     found = [{"jump": jump, "log_evidence_scatter": 0.0} for jump in (float("nan"), 0.0, 1.0, 1.02)]
-    assert [diagnostics.error_with_memory(0.1, entries) for entries in found] == [0.1] * 4
+    assert [trust.error_with_memory(0.1, entries) for entries in found] == [0.1] * 4
 
 
 def test_jumps_are_those_of_the_recorded_points():
@@ -164,7 +165,7 @@ def test_jumps_are_those_of_the_recorded_points():
 def test_the_evolution_ends_where_the_run_and_its_posterior_do():
     (run,) = runs(gaussian_in_a_box(3), 300, 30, 6, [1])
     points = run.points
-    found = diagnostics.evolution(points, np.random.default_rng(1), n_simulations=200)
+    found = trust.evolution(points, np.random.default_rng(1), n_simulations=200)
     assert found.iteration[-1] == points.iterations
     assert found.log_volume[-1] == pytest.approx(float(run.state.integrator.logX))
     assert found.remaining[-1] == pytest.approx(run.remaining, abs=0.1)
@@ -177,20 +178,20 @@ def test_the_end_is_foreseen_in_a_run():
     """From a third of the run on, within a third of what is left."""
     (run,) = runs(correlated(), 400, 50, 20, [1])
     points = run.points
-    found = diagnostics.evolution(points, np.random.default_rng(1), length=points.iterations)
+    found = trust.evolution(points, np.random.default_rng(1), length=points.iterations)
     for share in (0.35, 0.5, 0.7, 0.9):
         now = int(share * points.iterations)
-        left = diagnostics.iterations_left(found.iteration[:now], found.remaining[:now], TERMINATION, 8.0)
+        left = trust.iterations_left(found.iteration[:now], found.remaining[:now], TERMINATION, 8.0)
         assert left == pytest.approx(points.iterations - now, rel=0.35)
 
 
 def test_the_end_is_unknown_where_nothing_falls_or_little_is_known():
     when = np.arange(1.0, 101.0)
-    assert diagnostics.iterations_left(when, 5.0 - 0.01 * when, -3.0, 10.0) == pytest.approx(700.0)
-    assert diagnostics.iterations_left(when, 5.0 + 0.1 * when, -3.0, 10.0) is None
-    assert diagnostics.iterations_left(when, 50.0 + 0.1 * when, -3.0, 10.0) is None
-    assert diagnostics.iterations_left(when[:3], 20.0 - when[:3], -3.0, 10.0) is None
-    assert diagnostics.iterations_left(when, np.full(100, np.inf), -3.0, 10.0) is None
+    assert trust.iterations_left(when, 5.0 - 0.01 * when, -3.0, 10.0) == pytest.approx(700.0)
+    assert trust.iterations_left(when, 5.0 + 0.1 * when, -3.0, 10.0) is None
+    assert trust.iterations_left(when, 50.0 + 0.1 * when, -3.0, 10.0) is None
+    assert trust.iterations_left(when[:3], 20.0 - when[:3], -3.0, 10.0) is None
+    assert trust.iterations_left(when, np.full(100, np.inf), -3.0, 10.0) is None
 
 
 def test_settings_that_are_too_small_are_named_with_what_to_use(caplog):
@@ -203,7 +204,7 @@ def test_settings_that_are_too_small_are_named_with_what_to_use(caplog):
     assert "Use n_live=100." in caplog.text
     assert "num_delete=15 replaces half of the n_live=30 points or more at once" in caplog.text
     assert "Use n_live=60." in caplog.text
-    assert diagnostics.doubts_about_settings(4, n_live=100, num_delete=49, num_mcmc_steps=8) == []
+    assert trust.doubts_about_settings(4, n_live=100, num_delete=49, num_mcmc_steps=8) == []
 
 
 def test_good_settings_and_a_good_run_are_not_warned_of(caplog):

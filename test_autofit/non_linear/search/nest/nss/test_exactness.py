@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import kernel
-from autofit.non_linear.search.nest.nss.checkpoint import _load_checkpoint, _save_checkpoint
-from autofit.non_linear.search.nest.nss.prior_space import draw_parameters
+from autofit.non_linear.search.nest.nss.evidence.prior_space import draw_parameters
+from autofit.non_linear.search.nest.nss.sampling import kernel
+from autofit.non_linear.search.nest.nss.saving.checkpoint import _load_checkpoint, _save_checkpoint
 from jax.experimental.compilation_cache import compilation_cache
 from support.comparing import same_bytes, same_run
 from support.problems import Problem, box, gaussian_in_a_box, leave_at, three_priors, two_modes

@@ -8,7 +8,7 @@ import autofit as af
 import numpy as np
 import pytest
 from autofit.aggregator.aggregator import Aggregator
-from autofit.non_linear.search.nest.nss import checkpoint
+from autofit.non_linear.search.nest.nss.saving import checkpoint
 from jax.scipy.stats import norm
 from support.problems import VectorAnalysis, gaussian_in_a_box
 

@@ -2,21 +2,16 @@
 
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import importance
-from autofit.non_linear.search.nest.nss.importance import (
-    Drawing,
-    Draws,
-    RunPoints,
-    bridge_sampling,
-    drawn,
+from autofit.non_linear.search.nest.nss.evidence import importance
+from autofit.non_linear.search.nest.nss.evidence.draws import Drawing, Draws, RunPoints, drawn
+from autofit.non_linear.search.nest.nss.evidence.importance import (
     judged,
-    log_mean,
-    log_standard_normal,
     posterior_samples,
     second_evidence,
     unknown_shares,
 )
-from autofit.non_linear.search.nest.nss.mixture import Mixture, fitted_mixture
+from autofit.non_linear.search.nest.nss.evidence.mixture import Mixture, fitted_mixture
+from autofit.non_linear.search.nest.nss.evidence.weights import bridge_sampling, log_mean, log_standard_normal
 from scipy.special import logsumexp
 from scipy.stats import norm
 

@@ -16,9 +16,9 @@ import filelock
 import jax
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import checkpoint
-from autofit.non_linear.search.nest.nss.device import DeviceThread
-from autofit.non_linear.search.nest.nss.interrupt import Interruptions
+from autofit.non_linear.search.nest.nss.saving import checkpoint
+from autofit.non_linear.search.nest.nss.stopping.device_thread import DeviceThread
+from autofit.non_linear.search.nest.nss.stopping.signals import Interruptions
 from support.analyses import Recording
 from support.comparing import same_run
 from support.problems import gaussian_in_a_box

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import kernel, slices
+from autofit.non_linear.search.nest.nss.sampling import kernel, lanes, slices, steering
 from blackjax.ns.base import init_state_strategy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -58,7 +58,7 @@ def runs(
     new_particle = lambda position, loglikelihood_birth: blackjax.ns.base.init_state_strategy(  # noqa: E731
         position, arguments["logprior_fn"], arguments["loglikelihood_fn"], loglikelihood_birth
     )
-    strategy = kernel.single_evaluation_update(new_particle, lanes or num_delete, slices.STEPPING_OUT)
+    strategy = lanes.single_evaluation_update(new_particle, lanes or num_delete, slices.STEPPING_OUT)
     algorithms = blackjax.nss(**arguments), blackjax.nss(update_strategy=strategy, **arguments)
 
     def compiled_run(algorithm):
@@ -265,11 +265,11 @@ def test_directions_come_from_the_covariance_of_the_other_lineages(spread, far):
     assert np.any(from_centre > 1.5) == far
 
 
-def steering(moves, positions, lineages):
+def steered(moves, positions, lineages):
     """What ``steering_by_others`` makes of points of these lineages after an iteration."""
     state = SimpleNamespace(particles=SimpleNamespace(position=jnp.asarray(positions)))
     info = SimpleNamespace(update_info=SimpleNamespace(lineages=jnp.asarray(lineages)))
-    return kernel.steering_by_others(moves, jax.random.PRNGKey(0), state, info, {})
+    return steering.steering_by_others(moves, jax.random.PRNGKey(0), state, info, {})
 
 
 def test_a_lineage_that_has_outgrown_the_others_gives_way_to_younger_ones():
@@ -277,19 +277,19 @@ def test_a_lineage_that_has_outgrown_the_others_gives_way_to_younger_ones():
     even, two_thirds, outgrown = np.arange(90) % 3, np.minimum(np.arange(90) // 30, 1), np.zeros(90, int)
     moves = slices.SHRINKING._replace(lineages=3)
     for old, young in ((even, two_thirds), (two_thirds, even)):
-        assert np.array_equal(steering(moves, positions, [old, young])["lineages"], [old, young])
-    old, young = steering(moves, positions, [outgrown, even])["lineages"]
+        assert np.array_equal(steered(moves, positions, [old, young])["lineages"], [old, young])
+    old, young = steered(moves, positions, [outgrown, even])["lineages"]
     assert np.array_equal(old, even)
     assert np.array_equal(np.bincount(young), [30, 30, 30])
     for old_and_young in ([even, outgrown], [outgrown, outgrown]):
-        for found in steering(moves, positions, old_and_young)["lineages"]:
+        for found in steered(moves, positions, old_and_young)["lineages"]:
             assert np.array_equal(np.bincount(found), [30, 30, 30])
 
 
 def test_the_factor_of_a_lineage_is_that_of_all_points_outside():
     positions = np.random.default_rng(0).standard_normal((90, 2))
     lineage = np.arange(90) % 3
-    found = steering(slices.SHRINKING._replace(lineages=3), positions, [lineage, lineage])["covariance_factor"]
+    found = steered(slices.SHRINKING._replace(lineages=3), positions, [lineage, lineage])["covariance_factor"]
     for of_lineage, factor in enumerate(found):
         assert np.allclose(factor @ factor.T, np.cov(positions[lineage != of_lineage].T))
 
@@ -317,7 +317,7 @@ def test_too_few_points_are_of_one_lineage():
     ],
 )
 def test_rounds_follow_the_jump(jump_now, rounds, jump, expected):
-    assert kernel.rounds_after(jump_now, 0.5, rounds, jump) == pytest.approx(expected)
+    assert steering.rounds_after(jump_now, 0.5, rounds, jump) == pytest.approx(expected)
 
 
 def adapting_run(log_likelihood, n_dim, num_mcmc_steps, iterations=200):
@@ -357,7 +357,7 @@ def test_every_round_is_made_of_new_slices():
         return 0.0 * x[0]
 
     new_particle = partial(init_state_strategy, logprior_fn=flat, loglikelihood_fn=lambda x: -jnp.sum(x**2))
-    strategy = kernel.single_evaluation_update(new_particle, 20, slices.SHRINKING._replace(lineages=1))
+    strategy = lanes.single_evaluation_update(new_particle, 20, slices.SHRINKING._replace(lineages=1))
     positions = jax.random.normal(jax.random.PRNGKey(0), (100, 2))
     state = SimpleNamespace(particles=jax.vmap(new_particle)(positions))
     contour = jnp.sort(state.particles.loglikelihood)[20]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss.mixture import (
+from autofit.non_linear.search.nest.nss.evidence.mixture import (
     DEFENSIVE_SHARE,
     DEGREES_OF_FREEDOM,
     Mixture,

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import posterior
+from autofit.non_linear.search.nest.nss.evidence import nested
 from blackjax.ns import utils as blackjax_utils
 from blackjax.ns.base import NSInfo, StateWithLogLikelihood
 
@@ -39,7 +39,7 @@ def test_effective_live_points_are_blackjax_s(run):
     death, birth = run
     order = np.argsort(death, kind="stable")
     expected = blackjax_utils.compute_num_live(as_blackjax(death[order], birth[order]))
-    assert np.array_equal(posterior.effective_live_points(birth, death[order]), expected)
+    assert np.array_equal(nested.effective_live_points(birth, death[order]), expected)
 
 
 def test_weights_are_blackjax_s_for_the_same_random_volumes(run):
@@ -49,27 +49,27 @@ def test_weights_are_blackjax_s_for_the_same_random_volumes(run):
     uniform = np.asarray(jax.random.uniform(jax.random.split(key)[1], (len(death), 20)))
 
     order = np.argsort(death, kind="stable")
-    n_live = posterior.effective_live_points(birth, death[order])
+    n_live = nested.effective_live_points(birth, death[order])
     for simulation in range(20):
-        shells = posterior.simulate_log_shells(n_live, uniform[:, simulation])
+        shells = nested.simulate_log_shells(n_live, uniform[:, simulation])
         np.testing.assert_allclose(shells + death[order], expected[order, simulation], rtol=1e-10, atol=1e-12)
 
 
 def test_weights_sum_to_the_evidence_and_keep_the_order_of_the_points(run):
     death, birth = run
-    found = posterior.posterior_from(death, birth, np.random.default_rng(0))
+    found = nested.posterior_from(death, birth, np.random.default_rng(0))
     assert np.logaddexp.reduce(found.log_weights) == pytest.approx(found.log_evidences.mean())
 
     shuffle = np.random.default_rng(1).permutation(len(death))
     if len(np.unique(death)) == len(death):
-        again = posterior.posterior_from(death[shuffle], birth[shuffle], np.random.default_rng(0))
+        again = nested.posterior_from(death[shuffle], birth[shuffle], np.random.default_rng(0))
         np.testing.assert_allclose(again.log_weights, found.log_weights[shuffle])
 
 
 def test_a_constant_likelihood_has_its_own_value_as_evidence():
     rng = np.random.default_rng(0)
     death, birth = run_of_points(rng)
-    found = posterior.posterior_from(np.full_like(death, -3.0), np.where(np.isnan(birth), np.nan, -4.0), rng)
+    found = nested.posterior_from(np.full_like(death, -3.0), np.where(np.isnan(birth), np.nan, -4.0), rng)
     assert found.log_evidences.mean() == pytest.approx(-3.0, abs=0.01)
 
 
@@ -92,7 +92,7 @@ def test_the_evidence_lies_from_the_truth_as_far_as_its_error_says(num_delete):
     for seed in range(300):
         rng = np.random.default_rng(seed)
         points = perfect_run(rng, 50, num_delete, lambda volume: -rate * volume)
-        simulated = posterior.posterior_from(*points, rng).log_evidences
+        simulated = nested.posterior_from(*points, rng).log_evidences
         distances.append((simulated.mean() - log_evidence) / simulated.std())
     assert abs(np.mean(distances)) < 0.2
     assert 0.85 < np.std(distances) < 1.15
@@ -102,7 +102,7 @@ def test_points_without_weight_do_no_harm():
     death, birth = run_of_points(np.random.default_rng(3))
     death = np.concatenate([np.full(20, -1e30), death])
     birth = np.concatenate([np.full(20, np.nan), np.where(np.isnan(birth), -1e30, birth)])
-    found = posterior.posterior_from(death, birth, np.random.default_rng(0))
+    found = nested.posterior_from(death, birth, np.random.default_rng(0))
     assert np.all(np.isfinite(found.log_evidences))
     assert np.all(found.log_weights[:20] == -np.inf)
     assert 1.0 < found.effective_sample_size < len(death)

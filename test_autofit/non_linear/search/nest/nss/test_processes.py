@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 from autofit.non_linear.search.nest.nss import results
-from autofit.non_linear.search.nest.nss.importance import drawn
+from autofit.non_linear.search.nest.nss.evidence.draws import drawn
 from autofit.non_linear.search.nest.nss.opinion import Opinion
-from autofit.non_linear.search.nest.nss.processes import Processes
-from autofit.non_linear.search.nest.nss.resume import RunCheckpoint, arrays_of, run_from
+from autofit.non_linear.search.nest.nss.saving.resume import RunCheckpoint, arrays_of, run_from
+from autofit.non_linear.search.nest.nss.stopping.processes import Processes
 from support.comparing import same_bytes
 from support.problems import gaussian_in_a_box, leave_at, nothing_saved
 

@@ -13,8 +13,8 @@ import autofit as af
 import nbformat
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import progress as progress_module
-from autofit.non_linear.search.nest.nss.progress import Progress, Standing
+from autofit.non_linear.search.nest.nss.showing import progress as progress_module
+from autofit.non_linear.search.nest.nss.showing.progress import Progress, Standing
 from nbclient import NotebookClient
 from support.problems import gaussian_in_a_box, leave_at
 

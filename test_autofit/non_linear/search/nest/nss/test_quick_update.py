@@ -9,7 +9,8 @@ import time
 import autofit as af
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import results, schedule
+from autofit.non_linear.search.nest.nss import results
+from autofit.non_linear.search.nest.nss.showing import schedule
 from support.problems import VectorAnalysis, gaussian_in_a_box, leave_at
 
 QUICK = dict(n_live=60, num_delete=20, num_mcmc_steps=4)

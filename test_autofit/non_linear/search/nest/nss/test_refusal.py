@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from autofit import exc
-from autofit.non_linear.search.nest.nss import checkpoint, fingerprint
 from autofit.non_linear.search.nest.nss import search as search_module
-from autofit.non_linear.search.nest.nss.prior_space import draw_parameters
+from autofit.non_linear.search.nest.nss.evidence.prior_space import draw_parameters
+from autofit.non_linear.search.nest.nss.saving import checkpoint, fingerprint
 from support.comparing import same_run
 from support.problems import Problem, VectorAnalysis, box, gaussian_in_a_box, leave_at
 

@@ -16,12 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from autofit import exc
-from autofit.non_linear.search.nest.nss import checkpoint, checks, quick_update, resume
-from autofit.non_linear.search.nest.nss import lock as locks
-from autofit.non_linear.search.nest.nss.device import DeviceThread
-from autofit.non_linear.search.nest.nss.interrupt import TIMERS, Interruptions, handlers_to_replace
-from autofit.non_linear.search.nest.nss.lock import FolderInUseError, FolderLock
-from autofit.non_linear.search.nest.nss.prior_space import for_all_rows, parameters_at, to_standard_normal
+from autofit.non_linear.search.nest.nss import checks
+from autofit.non_linear.search.nest.nss.evidence.prior_space import for_all_rows, parameters_at, to_standard_normal
+from autofit.non_linear.search.nest.nss.saving import checkpoint, resume
+from autofit.non_linear.search.nest.nss.saving import lock as locks
+from autofit.non_linear.search.nest.nss.saving.lock import FolderInUseError, FolderLock
+from autofit.non_linear.search.nest.nss.showing import pictures
+from autofit.non_linear.search.nest.nss.stopping.device_thread import DeviceThread
+from autofit.non_linear.search.nest.nss.stopping.signals import TIMERS, Interruptions, handlers_to_replace
 from scipy.stats import norm, truncnorm
 from support.comparing import same_run
 from support.problems import Problem, VectorAnalysis, gaussian_in_a_box, leave_at
@@ -317,7 +319,7 @@ class Ends(logging.Handler):
 
 def test_a_picture_that_hangs_does_not_hold_the_end(problem, expected, monkeypatch, caplog):
     monkeypatch.setitem(af.conf.instance["general"]["updates"], "quick_update_background", True)
-    monkeypatch.setattr(quick_update.QuickUpdates, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(pictures.QuickUpdates, "PATIENCE_SECONDS", 0.2)
     released = threading.Event()
     search = new_search(problem, iterations_per_quick_update=5)
     found, _ = search._fit(problem.model, at_update(problem, 1, released.wait))

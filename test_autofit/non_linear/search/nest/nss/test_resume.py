@@ -8,7 +8,7 @@ from unittest import mock
 import autofit as af
 import jax.numpy as jnp
 import pytest
-from autofit.non_linear.search.nest.nss.schedule import Schedule
+from autofit.non_linear.search.nest.nss.showing.schedule import Schedule
 from support.problems import Problem, VectorAnalysis, box, gaussian_in_a_box, leave_at
 
 SETTINGS = dict(n_live=60, num_mcmc_steps=4, num_delete=10)

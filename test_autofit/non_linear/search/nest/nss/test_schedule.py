@@ -1,7 +1,7 @@
 """What is due when: by the intervals alone, and no later than a signal may wait."""
 
 import pytest
-from autofit.non_linear.search.nest.nss.schedule import SECONDS_AT_ONCE, Due, Schedule
+from autofit.non_linear.search.nest.nss.showing.schedule import SECONDS_AT_ONCE, Due, Schedule
 
 FAST = 1e9  # iterations per second
 

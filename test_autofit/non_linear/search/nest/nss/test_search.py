@@ -15,9 +15,11 @@ from autofit import exc
 from autofit.aggregator.aggregator import Aggregator
 from autofit.non_linear.checkpoint import Checkpointer
 from autofit.non_linear.search import capabilities, registry
-from autofit.non_linear.search.nest.nss import checkpoint, checks, kernel, slices
+from autofit.non_linear.search.nest.nss import checks
 from autofit.non_linear.search.nest.nss import search as search_module
-from autofit.non_linear.search.nest.nss.prior_space import space_of
+from autofit.non_linear.search.nest.nss.evidence.prior_space import space_of
+from autofit.non_linear.search.nest.nss.sampling import kernel, slices
+from autofit.non_linear.search.nest.nss.saving import checkpoint
 from support.analyses import Recording
 from support.problems import Problem, VectorAnalysis, box, gaussian_in_a_box, three_priors
 

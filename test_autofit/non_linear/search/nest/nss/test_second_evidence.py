@@ -11,8 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from autofit import exc
-from autofit.non_linear.search.nest.nss import checkpoint, importance, mixture, opinion, progress
-from autofit.non_linear.search.nest.nss.prior_space import for_all_rows, parameters_at, to_standard_normal
+from autofit.non_linear.search.nest.nss import opinion
+from autofit.non_linear.search.nest.nss.evidence import importance, mixture
+from autofit.non_linear.search.nest.nss.evidence.prior_space import for_all_rows, parameters_at, to_standard_normal
+from autofit.non_linear.search.nest.nss.saving import checkpoint, history
+from autofit.non_linear.search.nest.nss.showing import progress
 from jax.scipy.stats import norm
 from support.comparing import same_run
 from support.problems import Problem, box, gaussian_in_a_box, two_modes
@@ -193,8 +196,8 @@ def test_stopped_while_drawing_it_ends_with_the_same_bytes(monkeypatch, at, numb
     whole, _ = new_search(problem, name=None, **settings)._fit(problem.model, problem.analysis)
     search = interrupted_while_drawing(monkeypatch, problem, at, number, **settings)
     notes = checkpoint.load_notes(search.checkpoint_file)
-    stored = checkpoint.History.load(
-        checkpoint.draws_path(search.checkpoint_file), checkpoint.Extent(*notes["draws"]["extent"])
+    stored = history.History.load(
+        checkpoint.draws_path(search.checkpoint_file), history.Extent(*notes["draws"]["extent"])
     )
     assert len(stored) == at
     again, _ = new_search(problem, **settings)._fit(problem.model, problem.analysis)

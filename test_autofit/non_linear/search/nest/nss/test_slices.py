@@ -8,8 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import kernel, slices
-from autofit.non_linear.search.nest.nss.slices import MAX_SHRINKAGE, MOVES, SHRINKING, STEPPING_OUT, draw_slices
+from autofit.non_linear.search.nest.nss.sampling import lanes, slices
+from autofit.non_linear.search.nest.nss.sampling.slices import (
+    MAX_SHRINKAGE,
+    MOVES,
+    SHRINKING,
+    STEPPING_OUT,
+    draw_slices,
+)
 from blackjax.ns.base import init_state_strategy
 from blackjax.ns.nss import live_covariance_factor
 from scipy.stats import kstest, norm
@@ -85,7 +91,7 @@ def moved(moves, log_prior, log_likelihood, positions, seed=0):
         factor = 0.5 * jnp.eye(N_DIM)
         slices = moves.draw(rng_key, positions, factor, N_STEPS)
         tick = jax.vmap(partial(moves.tick, new_particle, 0.0))
-        return kernel._run_chains(moves.begin, tick, start, slices, len(positions))
+        return lanes.run_chains(moves.begin, tick, start, slices, len(positions))
 
     particles, info = walk(positions, jax.random.PRNGKey(seed))
     return np.asarray(particles.position), info
@@ -141,7 +147,7 @@ def test_a_bracket_that_only_shrinks_goes_through_blackjax_s_points():
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
     settings = dict(logprior_fn=log_prior, loglikelihood_fn=log_likelihood, num_delete=20, num_inner_steps=7)
     moves = SHRINKING._replace(draw=partial(draw_slices, 4.0), lineages=1)
-    update = kernel.single_evaluation_update(new_particle, 20, moves)
+    update = lanes.single_evaluation_update(new_particle, 20, moves)
     ours = blackjax.nss(**settings, update_strategy=update)
     theirs = blackjax.nss(**settings, max_steps=1, inner_kernel_params=wide)
     start = jax.random.uniform(jax.random.PRNGKey(0), (60, 4), minval=-1.0, maxval=1.0)

@@ -9,8 +9,10 @@ import autofit as af
 import numpy as np
 import pytest
 from autofit import exc
-from autofit.non_linear.search.nest.nss import checkpoint, importance, opinion, start
-from autofit.non_linear.search.nest.nss.schedule import Schedule
+from autofit.non_linear.search.nest.nss import opinion
+from autofit.non_linear.search.nest.nss.evidence import importance, start
+from autofit.non_linear.search.nest.nss.saving import checkpoint
+from autofit.non_linear.search.nest.nss.showing.schedule import Schedule
 from support.comparing import same_run
 from support.problems import gaussian_in_a_box, leave_at, nothing_saved, two_modes
 

@@ -8,8 +8,8 @@ from unittest import mock
 import autofit as af
 import jax.numpy as jnp
 import numpy as np
-from autofit.non_linear.search.nest.nss.resume import RunCheckpoint
-from autofit.non_linear.search.nest.nss.schedule import Schedule
+from autofit.non_linear.search.nest.nss.saving.resume import RunCheckpoint
+from autofit.non_linear.search.nest.nss.showing.schedule import Schedule
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 

@@ -7,8 +7,8 @@ import autofit  # noqa: F401 (switches float64 on)
 import jax
 import jax.numpy as jnp
 import numpy as np
-from autofit.non_linear.search.nest.nss import kernel
-from autofit.non_linear.search.nest.nss.slices import MOVES
+from autofit.non_linear.search.nest.nss.sampling import kernel
+from autofit.non_linear.search.nest.nss.sampling.slices import MOVES
 
 
 def log_prior(x):

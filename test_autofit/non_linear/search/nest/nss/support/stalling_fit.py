@@ -13,7 +13,7 @@ from together import initialize
 
 initialize()
 # isort: split
-from autofit.non_linear.search.nest.nss import checkpoint  # noqa: E402 (both compute, and so come after)
+from autofit.non_linear.search.nest.nss.saving import checkpoint  # noqa: E402 (both compute, and so come after)
 from problems import Problem, box  # noqa: E402
 
 folder, options = Path(sys.argv[1]), sys.argv[2:]

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from .importance import RunPoints, SecondEvidence
-from .posterior import Posterior
-from .run import Points
+from ..sampling.run import Points
+from .draws import RunPoints
+from .importance import SecondEvidence
+from .nested import Posterior
 
 # Points whose log posterior weight is this far below the largest are of no use.
 NEGLIGIBLE = 30.0

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 if TYPE_CHECKING:
-    from .kernel import ChainRecord
-    from .mixture import Mixture
+    from ..evidence.mixture import Mixture
+    from .records import ChainRecord
 
 
 class Points(NamedTuple):
@@ -101,7 +101,7 @@ class Run(NamedTuple):
     fingerprint
         What makes the run the run it is.
     draws
-        The importance draws for the second evidence, a list of ``importance.Batch`` to which they are appended;
+        The importance draws for the second evidence, a list of ``draws.Batch`` to which they are appended;
         empty until the run converged.
     pace
         Iterations per second since the run stood elsewhere.

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from autofit import exc
 
+from ..sampling.slices import STEPPING_OUT
 from .mixture import Mixture, effective_number, fitted_mixture
 from .prior_space import space_of, to_standard_normal
-from .slices import STEPPING_OUT
 
 # With a start, by how much the live points, and those replaced at once, are fewer.
 FEWER = 4

@@ -11,14 +11,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import beta
 
-from .diagnostics import evolution, iterations_left, log_volume_of_deaths
+from ..evidence.trust import evolution, iterations_left, log_volume_of_deaths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .diagnostics import Evolution
-    from .kernel import ChainRecord
-    from .run import Points
+    from ..evidence.trust import Evolution
+    from ..sampling.records import ChainRecord
+    from ..sampling.run import Points
 
 # Okabe & Ito's colours, told apart by everybody.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.6"

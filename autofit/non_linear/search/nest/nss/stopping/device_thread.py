@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from .jax_settings import needed_settings
+from ..sampling.jax_settings import needed_settings
 
 # How often the waiting thread looks for signals.
 POLL_SECONDS = 0.1

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.stats import kstwobign
 
-from .posterior import simulate_log_shells
+from .nested import simulate_log_shells
 
 if TYPE_CHECKING:
-    from .kernel import ChainRecord
-    from .run import Points
+    from ..sampling.records import ChainRecord
+    from ..sampling.run import Points
 
 # Where the evidence to come stops to depend on how far the likelihood has yet to rise.
 PEAK_REACHED = 10.0
@@ -178,7 +178,7 @@ def error_with_memory(simulated: float, found: dict[str, float]) -> float:
     simulated
         The error of independent points, which simulated prior volumes tell.
     found
-        What ``trust`` found: its ``jump``, with which nothing can be said where it is NaN or zero, and
+        What ``measures`` found: its ``jump``, with which nothing can be said where it is NaN or zero, and
         ``log_evidence_scatter``, which is added in quadrature.
     """
     jump = found["jump"]
@@ -188,7 +188,7 @@ def error_with_memory(simulated: float, found: dict[str, float]) -> float:
     return float(np.hypot(simulated * factor, found["log_evidence_scatter"]))
 
 
-def trust(points: Points, chains: ChainRecord, lineages: int) -> dict[str, float]:
+def measures(points: Points, chains: ChainRecord, lineages: int) -> dict[str, float]:
     """
     The entries of ``samples_info`` that tell whether to trust a run.
 
@@ -244,7 +244,7 @@ def doubts_about_settings(n_dim: int, n_live: int, num_delete: int, num_mcmc_ste
 
 
 def doubts_about_run(found: dict, n_dim: int, num_mcmc_steps: int) -> list[str]:
-    """What ``trust`` found that should not be so, each with the remedy."""
+    """What ``measures`` found that should not be so, each with the remedy."""
     doubts, more_steps = [], max(2 * num_mcmc_steps, recommended_steps(n_dim))
     if found["unmoved_slices"] > MANY_UNMOVED:
         doubts.append(

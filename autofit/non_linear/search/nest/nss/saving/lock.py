@@ -15,7 +15,7 @@ from typing import Any
 from autofit import exc
 from filelock import FileLock, Timeout
 
-from .checks import hint_at_processes
+from ..checks import hint_at_processes
 
 # How long to wait for a process that only reads a finished fit, before looking again whether it is one.
 SECONDS_PER_TRY = 1.0

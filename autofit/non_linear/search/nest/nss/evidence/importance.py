@@ -10,14 +10,16 @@ tails, and the mean of the weights is too low by more than their scatter says. B
 Statistica Sinica 6, 831) compares the draws with points of the posterior, and all that it averages is bounded.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp, softmax
 
+from .draws import Drawing, Draws, RunPoints
 from .mixture import Mixture, effective_number, fitted_mixture, joined
+from .weights import KNOWN_SHARE, bounded, bridge_sampling, independent_samples, log_mean, log_ratios
 
 # The shares of an attempt's draws: of each round that adapts the density, of the pilot, and of the draws that count.
 ADAPTING, PILOT, COUNTING = (1 / 16, 1 / 8, 1 / 4), 1 / 16, 1 / 2
@@ -35,87 +37,6 @@ MAX_DRAWS_PER_EFFECTIVE, MARGIN = 100, 1.2
 # The second evidence is used up to this error, where the density knows at least this share of the posterior, and
 # the draws are worth at least so many independent ones.
 MAX_ERROR, LEAST_KNOWN, MIN_EFFECTIVE = 0.3, 0.5, 100.0
-# A density knows a point of the posterior if it is at least this share of the posterior's density there.
-KNOWN_SHARE = 0.05
-# Positions are drawn in blocks of so many, each of a seed of its own, so that more can be drawn later.
-BLOCK = 1024
-
-
-class RunPoints(NamedTuple):
-    """
-    Points of a finished run.
-
-    Attributes
-    ----------
-    positions
-        ``(n, n_dim)`` float.
-    log_likelihood
-        ``(n,)`` float.
-    log_weights
-        ``(n,)`` float: log posterior weights of any sum.
-    effective
-        How many independent samples of the posterior they are worth.
-    """
-
-    positions: np.ndarray
-    log_likelihood: np.ndarray
-    log_weights: np.ndarray
-    effective: float
-
-    def halves(self, seed: int) -> tuple["RunPoints", "RunPoints"]:
-        """Those that serve fits, and those that the result is compared with."""
-        fitted = np.random.default_rng(seed).random(len(self.log_likelihood)) < 0.5
-
-        def half(chosen: np.ndarray) -> "RunPoints":
-            positions, log_likelihood, log_weights = (values[chosen] for values in self[:3])
-            return RunPoints(positions, log_likelihood, log_weights, 0.5 * self.effective)
-
-        return half(fitted), half(~fitted)
-
-    @property
-    def weights(self) -> np.ndarray:
-        """``(n,)`` float: posterior weights that sum to one."""
-        return softmax(self.log_weights)
-
-
-class Batch(NamedTuple):
-    """
-    Draws that were evaluated together.
-
-    Attributes
-    ----------
-    stage
-        ``()`` int: which draws they are a part of, from 0.
-    density
-        What they were drawn from; ``None`` where a batch of the same stage before says so.
-    positions
-        ``(n, n_dim)`` float.
-    log_likelihood
-        ``(n,)`` float; empty until they are evaluated.
-    """
-
-    stage: np.ndarray
-    density: Mixture | None
-    positions: np.ndarray
-    log_likelihood: np.ndarray
-
-
-class Draws(NamedTuple):
-    """All draws of a density: the attributes of ``Batch``."""
-
-    density: Mixture
-    positions: np.ndarray
-    log_likelihood: np.ndarray
-
-    @property
-    def log_weights(self) -> np.ndarray:
-        """``(n,)`` float: log of likelihood times prior over the density they were drawn from."""
-        return log_ratios(self.density, self.positions, self.log_likelihood)
-
-    @property
-    def efficiency(self) -> float:
-        """How many independent samples a draw is worth, not counting the rarest, largest weights."""
-        return independent_samples(self.positions, bounded(self.log_weights)) / len(self.positions)
 
 
 class SecondEvidence(NamedTuple):
@@ -147,66 +68,6 @@ class SecondEvidence(NamedTuple):
     attempts: int
     n_eff: float
     unusable: str
-
-
-class Drawing:
-    """
-    Draws from densities, stage after stage.
-
-    Parameters
-    ----------
-    evaluate
-        ``evaluate(batch) -> batch``: the first of its positions, as many as it likes, with their log likelihoods.
-    seed
-        Of the draws.
-    batches
-        Those evaluated so far, which are not made again; those to come are appended.
-    after_each
-        Called after each batch to come.
-    """
-
-    def __init__(
-        self,
-        evaluate: Callable[[Batch], Batch],
-        seed: int,
-        batches: list[Batch],
-        after_each: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._evaluate = evaluate
-        self._seed = seed
-        self.batches = batches
-        self._after_each = after_each
-
-    def draws(self, stage: int, fit: Callable[[], Mixture], number: int) -> Draws:
-        """So many draws, at least, from the density that ``fit`` returns; it is called only before the first."""
-        found = drawn(self.batches)[stage : stage + 1]
-        density, done = (found[0].density, len(found[0].positions)) if found else (fit(), 0)
-        while done < number:
-            first = done - done % BLOCK
-            blocks = [
-                density.draw(BLOCK, np.random.default_rng((self._seed, stage, block)))
-                for block in range(first // BLOCK, -(-number // BLOCK))
-            ]
-            positions = np.concatenate(blocks)[done - first : number - first]
-            batch = Batch(np.asarray(stage), None if done else density, positions, np.empty(0))
-            self.batches.append(self._evaluate(batch))
-            self._after_each()
-            done += len(self.batches[-1].positions)
-        return drawn(self.batches)[stage]
-
-
-def drawn(batches: Sequence[Batch]) -> list[Draws]:
-    """The draws of each stage."""
-    found: list[Draws] = []
-    for stage, density, positions, log_likelihood in batches:
-        if density is not None:
-            found.append(Draws(density, positions, log_likelihood))
-            continue
-        before = found[int(stage)]
-        positions = np.concatenate([before.positions, positions])
-        log_likelihood = np.concatenate([before.log_likelihood, log_likelihood])
-        found[int(stage)] = Draws(before.density, positions, log_likelihood)
-    return found
 
 
 def second_evidence(
@@ -358,86 +219,3 @@ def unknown_shares(
         float(weights @ (log_ratios(density, positions, log_likelihood) - log_evidence > -np.log(KNOWN_SHARE)))
         for density in known
     ]
-
-
-def log_ratios(density: Mixture, positions: np.ndarray, log_likelihood: np.ndarray) -> np.ndarray:
-    """``(n,)`` float: log of likelihood times prior over the density at ``(n, n_dim)`` positions."""
-    return log_likelihood + log_standard_normal(positions) - density.log_density(positions)
-
-
-def log_standard_normal(positions: np.ndarray) -> np.ndarray:
-    """``(n,)`` float: the log density of the prior at ``(n, n_dim)`` positions."""
-    return -0.5 * (positions**2).sum(axis=1) - 0.5 * positions.shape[1] * np.log(2.0 * np.pi)
-
-
-def bounded(log_weights: np.ndarray) -> np.ndarray:
-    """Log weights, none of them above the square root of their number times their mean (Ionides 2008)."""
-    return np.minimum(log_weights, logsumexp(log_weights) - 0.5 * np.log(len(log_weights)))
-
-
-def independent_samples(positions: np.ndarray, log_weights: np.ndarray, worth: np.ndarray | float = 1.0) -> float:
-    """
-    How many independent samples of the posterior weighted draws are worth: Kish's number, or what the scatter of the
-    posterior means says if that is less.
-
-    Kish's takes no notice of where the heavy weights are, and they are in the tails. The scatter is the variance of
-    each parameter's weighted mean over that of the parameter (Owen 2013, Monte Carlo theory, methods and examples,
-    section 9.2), averaged over the parameters.
-
-    Parameters
-    ----------
-    positions
-        ``(n, n_dim)`` float.
-    log_weights
-        ``(n,)`` float, of any sum.
-    worth
-        ``(n,)`` float: how many independent ones each is worth.
-    """
-    weights = softmax(log_weights)
-    squared = (positions - weights @ positions) ** 2
-    variance = weights @ squared
-    varies = variance > 0.0
-    scatter = (weights**2 / worth @ squared)[varies] / variance[varies]
-    return float(1.0 / max(np.sum(weights**2 / worth), scatter.mean() if varies.any() else 1.0))
-
-
-def log_mean(log_weights: np.ndarray) -> tuple[float, float]:
-    """The log of the mean of ``(n,)`` weights, and its standard error."""
-    number = len(log_weights)
-    effective = effective_number(np.exp(log_weights - log_weights.max()))
-    return float(logsumexp(log_weights) - np.log(number)), float(np.sqrt(max(0.0, 1.0 / effective - 1.0 / number)))
-
-
-def bridge_sampling(
-    of_run: np.ndarray, run_weights: np.ndarray, run_effective: float, of_draws: np.ndarray
-) -> tuple[float, float]:
-    """
-    The log evidence from the log of likelihood times prior over density at points of the posterior and at draws of
-    the density, and its error (Meng & Wong 1996; Frühwirth-Schnatter 2004, Econometrics J. 7, 143).
-
-    Parameters
-    ----------
-    of_run
-        ``(m,)`` float, at points of the posterior.
-    run_weights
-        ``(m,)`` float: the posterior weights of these, which sum to one.
-    run_effective
-        How many independent samples they are worth.
-    of_draws
-        ``(n,)`` float, at draws of the density.
-    """
-    share_of_run = run_effective / (run_effective + len(of_draws))
-    log_share, log_rest = np.log(share_of_run), np.log1p(-share_of_run)
-    log_evidence = logsumexp(of_draws) - np.log(len(of_draws))
-    at_draws, at_run = of_draws, of_run
-    for _ in range(1000):
-        at_draws = of_draws - np.logaddexp(log_share + of_draws, log_rest + log_evidence)
-        at_run = -np.logaddexp(log_share + of_run, log_rest + log_evidence)
-        before = log_evidence
-        log_evidence = logsumexp(at_draws) - np.log(len(at_draws)) - logsumexp(at_run, b=run_weights)
-        if abs(log_evidence - before) < 1e-10:
-            break
-    at_draws, at_run = np.exp(at_draws - at_draws.max()), np.exp(at_run - at_run.max())
-    at_draws, at_run = at_draws / at_draws.mean(), at_run / (run_weights @ at_run)
-    variance = at_draws.var() / len(at_draws) + run_weights @ (at_run - 1.0) ** 2 / run_effective
-    return float(log_evidence), float(np.sqrt(variance))

@@ -18,7 +18,7 @@ from autofit.mapper.prior.truncated_gaussian import TruncatedGaussianPrior
 from jax.scipy.special import ndtr, ndtri
 from jax.scipy.stats import norm
 
-from .slices import Moves
+from ..sampling.slices import Moves
 
 # Where the normal distribution function of a double is neither 0 nor 1.
 LOWEST, HIGHEST = 1e-300, 1.0 - 2.0**-53

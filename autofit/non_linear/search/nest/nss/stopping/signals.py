@@ -30,7 +30,7 @@ from typing import Any
 
 import jax
 
-from .device import DeviceThread
+from .device_thread import DeviceThread
 from .processes import Meeting, Processes, are_several, is_first
 
 GRACE_SECONDS = 2.0

@@ -22,8 +22,8 @@ import numpy as np
 from autofit import exc
 from jax.experimental.multihost_utils import broadcast_one_to_all, process_allgather
 
-from .devices import AXIS, default_devices, everywhere
-from .fingerprint import NOISE, differences
+from ..sampling.sharding import AXIS, default_devices, everywhere
+from ..saving.fingerprint import NOISE, differences
 
 GOES_ON = -1
 

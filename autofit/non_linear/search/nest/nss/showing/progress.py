@@ -11,7 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from .diagnostics import iterations_left
+from ..evidence.trust import iterations_left
 
 SECONDS_BETWEEN_BARS = 0.5
 # A log line each time the run has lasted a tenth longer: dense at first, and a few hundred lines for a month.

@@ -13,12 +13,13 @@ import numpy as np
 from autofit import exc
 from blackjax.ns.base import NSInfo
 
-from . import checkpoint, kernel
+from ..evidence.draws import Batch, drawn
+from ..evidence.mixture import Mixture
+from ..sampling import records
+from ..sampling.run import Run, Scouted
+from . import checkpoint
 from .checkpoint import CheckpointError, DamagedCheckpointError, Extent, History
 from .fingerprint import NOISE, differences, first_difference
-from .importance import Batch, drawn
-from .mixture import Mixture
-from .run import Run, Scouted
 
 # What the settings of a run say of its start where it starts from the prior, and add where it does so after another.
 NOTHING, IN_VAIN = "nothing", ", in vain"
@@ -147,7 +148,7 @@ class RunCheckpoint:
             notes = checkpoint.load_notes(self._path)
             fingerprint = self._accepted(notes.get("fingerprint", {}))
         if not isinstance(dead, History):
-            dead = History(checkpoint.history_path(self._path), list(map(kernel.with_records_only, dead)))
+            dead = History(checkpoint.history_path(self._path), list(map(records.with_records_only, dead)))
         seconds, densities = notes.get("seconds", 0.0), notes.get("densities", ())
         self._on_disk, self._saved_at = iteration, seconds
         scouted = Scouted(*notes["scouted"]) if notes.get("scouted") else None
@@ -368,7 +369,7 @@ def run_from(arrays: Sequence[np.ndarray], init: Callable) -> Run | None:
     shape = fingerprint["settings"]["n_live"], len(fingerprint["parameters"])
     state = jax.eval_shape(init, *(jax.ShapeDtypeStruct(size, float) for size in (shape, shape[:1])))
     leaf = np.empty(0)
-    dead, density = NSInfo(state.particles, kernel.RECORD_TYPES), Mixture(leaf, leaf, leaf)
+    dead, density = NSInfo(state.particles, records.RECORD_TYPES), Mixture(leaf, leaf, leaf)
     draws = [Batch(leaf, density, leaf, leaf)] * n_draws
     trees = leaf, state, [dead] * (iteration > 0), draws, (density,) * n_densities
     run_key, state, dead, draws, densities = jax.tree.unflatten(jax.tree.structure(trees), leaves)

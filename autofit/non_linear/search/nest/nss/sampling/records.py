@@ -1,0 +1,101 @@
+"""What is recorded of the chains of an iteration. Pure functions on device arrays."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from blackjax.ns.base import NSInfo, StateWithLogLikelihood
+from blackjax.types import ArrayLikeTree
+from jax.flatten_util import ravel_pytree
+
+
+class UpdateInfo(NamedTuple):
+    """
+    What the chains of an iteration did, each ``(num_delete,)`` int if not said otherwise: the counts of
+    ``ChainInfo``, and
+
+    Attributes
+    ----------
+    slices
+        How many the chain made.
+    rank
+        The insertion rank of the chain's last point: how many of the live points it joins have a lower log
+        likelihood, from 0 to ``n_live - 1`` (Fowlie, Handley & Su 2020, MNRAS 497, 5256).
+    jump
+        ``(num_delete,)`` float: the squared distance from the chain's first point to its last, in the metric of the
+        live points' covariance, relative to that between independent points: 1 on average if the chain forgets.
+    lineages
+        ``(2, n_live)`` int: those of the live points after the iteration, as in ``steering_by_others``; ``None`` if
+        there are none.
+    """
+
+    evaluations: jax.Array
+    made: jax.Array
+    expansions: jax.Array
+    shrinks: jax.Array
+    accepted: jax.Array
+    slices: jax.Array
+    rank: jax.Array
+    jump: jax.Array
+    lineages: jax.Array | None
+
+
+class ChainRecord(NamedTuple):
+    """
+    What is kept of each chain: likelihood evaluations that it used, and that were made for it, slices, those that
+    moved it, the insertion rank (int32; a rank of -1 is unknown), and the jump (float32; NaN if unknown). On the
+    device while the chains move.
+    """
+
+    evaluations: np.ndarray
+    made: np.ndarray
+    slices: np.ndarray
+    moves: np.ndarray
+    rank: np.ndarray
+    jump: np.ndarray
+
+
+RECORD_TYPES = ChainRecord(jnp.int32, jnp.int32, jnp.int32, jnp.int32, jnp.int32, jnp.float32)
+
+
+def with_records_only(dead: Any) -> NSInfo:
+    """
+    The dead points of an ``NSInfo``, with the ``ChainRecord`` of each chain, ``(num_delete,)``, as their only
+    ``update_info``.
+
+    Of blackjax's own update it is derived: a slice evaluates both ends of its bracket, each expansion and each
+    shrink, and moves the chain if its budget suffices.
+    """
+    info = dead.update_info
+    if isinstance(info, UpdateInfo):
+        record: tuple[Any, ...] = info.evaluations, info.made, info.slices, info.accepted, info.rank, info.jump
+    else:
+        evaluations = (info.num_expansions + info.num_shrink + 2).sum(axis=-1)
+        unknown = np.full_like(evaluations, -1)
+        slices = np.full_like(evaluations, info.is_accepted.shape[-1])
+        jump = np.full(evaluations.shape, np.nan)
+        record = evaluations, evaluations, slices, info.is_accepted.sum(axis=-1), unknown, jump
+    return NSInfo(dead.particles, ChainRecord(*(x.astype(t) for x, t in zip(record, RECORD_TYPES, strict=True))))
+
+
+def ranks(
+    rng_key: jax.Array, live: StateWithLogLikelihood, loglikelihood_0: jax.Array, new: StateWithLogLikelihood
+) -> jax.Array:
+    """The ``rank`` of ``UpdateInfo``; among equal log likelihoods it is drawn at random."""
+    survivors = jnp.where(live.loglikelihood > loglikelihood_0, live.loglikelihood, jnp.inf)
+    values, index = new.loglikelihood, jnp.arange(len(new.loglikelihood))
+    below = (survivors < values[:, None]).sum(axis=1)
+    equal = (survivors == values[:, None]).sum(axis=1)
+    among_survivors = below + (jax.random.uniform(rng_key, values.shape) * (equal + 1)).astype(int)
+    before = (values < values[:, None]) | ((values == values[:, None]) & (index < index[:, None]))
+    return among_survivors + before.sum(axis=1)
+
+
+def jumps(covariance_factor: jax.Array, start: ArrayLikeTree, end: ArrayLikeTree) -> jax.Array:
+    """The ``jump`` of ``UpdateInfo``; both positions have a leading axis of chains."""
+    moved = jax.vmap(lambda a, b: ravel_pytree(b)[0] - ravel_pytree(a)[0])(start, end)
+    of_chain = None if covariance_factor.ndim == 2 else 0
+    solve = jax.vmap(partial(jax.scipy.linalg.solve_triangular, lower=True), in_axes=(of_chain, 0))
+    return (solve(covariance_factor, moved) ** 2).mean(axis=1) / 2.0
