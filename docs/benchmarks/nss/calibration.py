@@ -43,9 +43,9 @@ from autofit.non_linear.search.nest.nss.evidence.nested import (
     posterior_from,
     simulate_log_shells,
 )
+from autofit.non_linear.search.nest.nss.plan import LEAST_DRAWS, MOST_DRAWS
 from autofit.non_linear.search.nest.nss.sampling import kernel
 from autofit.non_linear.search.nest.nss.sampling.slices import MOVES
-from autofit.non_linear.search.nest.nss.search import LEAST_DRAWS, MOST_DRAWS
 
 N_DIM, SIGMA, DEPTH = 5, 0.05, 25  # of the perfect runs; their posterior lies e**-11 deep in the prior
 

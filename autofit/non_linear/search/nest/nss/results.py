@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from autofit.non_linear.samples.sample import Sample
-from autonerves.dictable import from_dict, to_dict
 
 from .evidence import second_evidence, trust
 from .evidence.draws import RunPoints, drawn
 from .evidence.importance import SecondEvidence, posterior_samples, unknown_shares
 from .evidence.nested import Posterior, posterior_from
 from .evidence.prior_space import Space
-from .samples import NSSamples
 from .sampling import kernel
 from .sampling.run import Run
 from .sampling.slices import MOVES
@@ -91,18 +85,18 @@ def standing_of(run: Run) -> Standing:
     )
 
 
-def run_points(run: Run, space: Space) -> RunPoints:
+def run_points(run: Run, space: Space, posterior: Posterior) -> RunPoints:
     """What the second evidence is to know of the run. Raises ``ValueError`` if a prior cannot be inverted."""
     jump = float(np.mean(run.chains.jump, dtype=np.float64))
-    return second_evidence.run_points(space.to_normal, run.points, posterior_of(run), jump)
+    return second_evidence.run_points(space.to_normal, run.points, posterior, jump)
 
 
-def internal_from(run: Run, space: Space, second: SecondEvidence | None = None) -> _NSSInternal:
+def internal_from(run: Run, space: Space, posterior: Posterior, second: SecondEvidence | None = None) -> _NSSInternal:
     """
     What is archived of a run whose chains walk in this space, of nested sampling's samples; with the second evidence
     if there is one.
     """
-    points, posterior, measures = run.points, posterior_of(run), measures_of(run)
+    points, measures = run.points, measures_of(run)
     parameters, log_prior = space.described(points.position)
     simulated = float(posterior.log_evidences.std())
     error = trust.error_with_memory(simulated, measures)
@@ -126,27 +120,33 @@ def internal_from(run: Run, space: Space, second: SecondEvidence | None = None) 
             **measures,
             "log_evidence_simulated_error": simulated,
             **second_evidence.entries(float(posterior.log_evidences.mean()), error, second),
-            **_unknown_to_the_start(run, space, second),
+            **_unknown_to_the_start(run, space, posterior, second),
         },
     )
 
 
-def _unknown_to_the_start(run: Run, space: Space, second: SecondEvidence | None) -> dict[str, list[float]]:
+def _unknown_to_the_start(
+    run: Run, space: Space, posterior: Posterior, second: SecondEvidence | None
+) -> dict[str, list[float]]:
     if run.scouted is not None:
         return {"start_unknown": run.scouted.unknown}
     if run.densities and second is not None and np.isfinite(second.log_evidence):
-        return {"start_unknown": unknown_shares(run.densities, *_second_samples(run, space, second))}
+        return {"start_unknown": unknown_shares(run.densities, *_second_samples(run, space, posterior, second))}
     return {}
 
 
-def _second_samples(run: Run, space: Space, second: SecondEvidence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    _, kept = run_points(run, space).halves(run.settings["seed"])
+def _second_samples(
+    run: Run, space: Space, posterior: Posterior, second: SecondEvidence
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    _, kept = run_points(run, space, posterior).halves(run.settings["seed"])
     return posterior_samples(kept, drawn(run.draws)[-1], second.log_evidence)
 
 
-def with_samples_of(second: SecondEvidence, internal: _NSSInternal, run: Run, space: Space) -> _NSSInternal:
+def with_samples_of(
+    second: SecondEvidence, internal: _NSSInternal, run: Run, space: Space, posterior: Posterior
+) -> _NSSInternal:
     """A finished run with the samples of its second evidence."""
-    positions, log_likelihood, log_weights = _second_samples(run, space, second)
+    positions, log_likelihood, log_weights = _second_samples(run, space, posterior, second)
     parameters, log_prior = space.described(space.from_normal(positions))
     return replace(
         internal,
@@ -178,25 +178,3 @@ def why_evidence_is_lost(state: Any, space: Space) -> str:
         "where the model is not invalid. Check the analysis's log_likelihood_function at "
         f"{np.asarray(space.to_parameters(state.particles.position[0])).tolist()}."
     )
-
-
-COLUMNS = ("parameter_lists", "log_likelihood_list", "log_prior_list", "weight_list")
-
-
-def arrays_of(result: Any) -> list[np.ndarray]:
-    """The samples of a finished fit and their summary as arrays, for processes that do not see its files."""
-    samples, summary = result.samples, copy(result.samples_summary)
-    summary.model = None
-    text = np.array(json.dumps([to_dict(summary), samples and samples.samples_info]))
-    return [text, *(np.array(getattr(samples, name)) for name in COLUMNS)] if samples else [text]
-
-
-def finished_from(arrays: Sequence[np.ndarray], model: Any) -> tuple[Any, NSSamples | None]:
-    """The summary and the samples, if there are any, of ``arrays_of``."""
-    text, *columns = arrays
-    summary, info = json.loads(text.item())
-    summary: Any = from_dict(summary)
-    summary.model = model
-    if not columns:
-        return summary, None
-    return summary, NSSamples(model, Sample.from_lists(model, *(column.tolist() for column in columns)), info)

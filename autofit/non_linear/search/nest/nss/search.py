@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import copy, deepcopy
-from functools import partial
+from contextvars import ContextVar
+from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from autofit import exc
 from autofit.non_linear.checkpoint import NativeFileCheckpointer
-from autofit.non_linear.fitness import ITERATIONS_NEVER
-from autofit.non_linear.objective import SCALAR
 from autofit.non_linear.paths.database import DatabasePaths
 from autofit.non_linear.paths.null import NullPaths
 from autofit.non_linear.samples.adapter import RawSamples
@@ -26,73 +23,65 @@ from autofit.non_linear.search.seed import child_seed
 from autofit.text import text_util
 
 from . import checks
-from .evidence import trust
 from .samples import NSSamples
 
+# The host depends on none of them. A JAX without the device it is to use says so while blackjax is imported.
 try:
+    import blackjax  # noqa: F401
+    import filelock  # noqa: F401
     import jax
+    import tqdm  # noqa: F401
 
+    _import_error = None
+except (ImportError, AssertionError, RuntimeError) as error:
+    _import_error = error
+else:
     from . import results
-    from .evidence import second_evidence
-    from .evidence.importance import SecondEvidence
-    from .evidence.mixture import Mixture
     from .evidence.prior_space import Space, space_of
-    from .evidence.start import densities_of, scouts
-    from .opinion import Opinion
+    from .fit import Fit
+    from .plan import plans_of
     from .results import _NSSInternal
-    from .sampling import kernel
     from .sampling.jax_settings import needed_settings, overridden
-    from .sampling.run import Run, Scouted
-    from .sampling.sharding import default_devices, share_of
+    from .sampling.sharding import default_devices
     from .sampling.slices import MOVES
     from .saving.checkpoint import _load_checkpoint, discard
     from .saving.checkpoint import _save_checkpoint as _save_checkpoint
     from .saving.fingerprint import fingerprint_of
     from .saving.lock import FolderLock
-    from .saving.resume import (
-        ASKED_OF_A_FINISHED_FIT,
-        IN_VAIN,
-        NOTHING,
-        NoCheckpoint,
-        RunCheckpoint,
-        arrays_of,
-        doubt_about_finished,
-        run_from,
-        started_in_vain,
-    )
+    from .saving.resume import ASKED_OF_A_FINISHED_FIT, doubt_about_finished, started_in_vain
+    from .sharing import arrays_of_result, finished_from
     from .showing.corner_plot import draw_corners
     from .showing.pictures import QuickUpdates
-    from .showing.progress import Progress
-    from .showing.run_plot import draw_run
-    from .showing.schedule import Due, Schedule
-    from .stopping.device_thread import DeviceThread
     from .stopping.processes import Processes, are_several, is_first
-    from .stopping.signals import Interruptions
-
-    _HAS_NSS, _import_error = True, None
-# The host depends on none of them; and JAX without a device says so with the others, while blackjax is imported.
-except (ImportError, AssertionError, RuntimeError) as error:
-    _HAS_NSS, _import_error = False, error
 
 if TYPE_CHECKING:
     from logging import Logger
 
     from autofit.mapper.prior_model.abstract import AbstractPriorModel
     from autofit.non_linear.analysis.analysis import Analysis
-    from autofit.non_linear.fitness import Fitness
     from autofit.non_linear.paths.abstract import AbstractPaths
     from autofit.non_linear.result import Result
     from autofit.non_linear.samples.samples import Samples
     from autofit.non_linear.search.fit_context import FitContext
     from sqlalchemy.orm import Session
 
+    from .showing.schedule import Due
+
 
 # Finite, unlike -inf: a whole shell of invalid points then has an evidence that arithmetic can use.
 NSS_INVALID_LOG_LIKELIHOOD = -1e30
-# How many effective samples a run that starts from what is known goes on to: about what others have of a live point.
-SAMPLES_PER_LIVE_POINT = 5
-# How many draws are made for a second evidence where nobody says.
-LEAST_DRAWS, MOST_DRAWS = 2_000, 50_000
+
+
+class _Around(NamedTuple):
+    """What is held around a fit, from before the host reads its folder until its results are stored."""
+
+    search: NSS
+    lock: FolderLock
+    processes: Processes
+
+
+# The host calls ``run`` with nothing of it. A search holds no state of a fit: it can be pickled amid one.
+_around: ContextVar[_Around | None] = ContextVar("what is held around the fit that goes on", default=None)
 
 
 class _ResumeState(NativeFileCheckpointer):
@@ -238,7 +227,7 @@ class NSS(NonLinearSearch):
         moves: str = "shrink",
         **kwargs: Any,
     ) -> None:
-        if not _HAS_NSS:
+        if _import_error is not None:
             raise checks.why_not_imported(_import_error) from _import_error
 
         checks.check_folder("name", name, str)
@@ -286,11 +275,7 @@ class NSS(NonLinearSearch):
         self.num_importance_draws = num_importance_draws
         self.n_eff = n_eff
         self.start_from = known
-        self._start = f"{len(known)} fit(s)" if known else NOTHING
-        self._scouted = None
         self.moves = moves
-        self._lock = None
-        self._processes = None
 
         if doubt := checks.doubt_about_cores(number_of_cores, default_devices()):
             self.logger.warning(doubt)
@@ -317,28 +302,26 @@ class NSS(NonLinearSearch):
         return result
 
     def _fit_with_others(self, model: AbstractPriorModel, analysis: Analysis, info: dict | None) -> Any:
-        self._processes = processes = Processes()
-        fingerprint = self._fingerprint_of(model, processes.devices)
-        try:
-            with self._one_process(), processes.one_fit(fingerprint, self.logger):
+        with self._held() as (_, lock, processes):
+            plan = plans_of(self, model.prior_count)[0]
+            fingerprint = fingerprint_of(plan.settings, model, processes.devices)
+            with processes.one_fit(fingerprint, self.logger):
                 # Before the host unpacks the folder's zip, for which it deletes the folder.
                 self.paths.model, self.paths.unique_tag = analysis.modify_model(deepcopy(model)), self.unique_tag
-                self._take_folder()
+                self._take_folder(lock)
                 result = super().fit(model=model, analysis=analysis, info=info)
                 if isinstance(self.paths, DatabasePaths):  # whose checkpoint the host does not know of
                     self.resume_state.discard(self.paths)
                 return result
-        finally:
-            self._processes = None
 
     def start_resume_fit(self, analysis: Analysis, model: AbstractPriorModel) -> Result:
         """The result of the fit as the host makes it; that of the first process, if it has a finished fit."""
-        processes = self._processes or Processes()
-        finished = processes.same(())
+        with self._held() as (_, _, processes):
+            finished = processes.same(())
         if not finished:
             return super().start_resume_fit(analysis=analysis, model=model)
         model.unfreeze()
-        summary, samples = results.finished_from(finished, model)
+        summary, samples = finished_from(finished, model)
         return analysis.make_result(samples_summary=summary, paths=self.paths, samples=samples)
 
     def run(self, ctx: FitContext) -> _NSSInternal:
@@ -350,93 +333,31 @@ class NSS(NonLinearSearch):
         ctx
             What the host hands to a search: the model, and the fitness that its likelihood goes through.
         """
-        processes = self._processes or Processes()
-        if processes.agree(self._goes_on_without_its_start):
-            return self._from_the_prior().run(ctx)
-        model, analysis, devices = ctx.model, ctx.fitness.analysis, processes.devices
-        checkpoint, schedule = self._checkpoint_of(model, devices), self._schedule_of(analysis)
-        device = DeviceThread(self.logger, self.stalled_after, checkpoint.what_next)
-        with (
-            self._one_process(),
-            Interruptions(self.logger, device, processes) as interruptions,
-            Progress(self.logger, self.termination, self.n_live / self.num_delete, self.silence) as progress,
-            self._quick_updates(analysis, schedule) as quick_updates,
-            checks.memory_errors_explained(self.chunk_size or self.n_live, checkpoint.what_next),
-        ):
-            self._take_folder()
-            saved = None if self._scouted else checkpoint.load()
-            moves = list(MOVES).index(saved.settings["moves"] if saved else self.moves)
-            moves = list(MOVES)[processes.agree(moves)]
-            space = space_of(model, MOVES[moves])
-            sampler = self._sampler(model, ctx.fitness, space, moves, devices)
-            self._say_what_runs(sampler, devices)
-            told = processes.same(arrays_of(saved) if saved and are_several() else ())
-            saved = saved or run_from(told, sampler.init)
+        with self._held() as (_, lock, processes):
+            self._take_folder(lock)
+            plans, scouted = plans_of(self, ctx.model.prior_count), None
+            if processes.agree(len(plans) > 1 and started_in_vain(self.checkpoint_file)):
+                del plans[0]
+            for plan in plans:
+                fit = Fit(self, ctx, plan, processes, lock.check, scouted)
+                self._sample(fit, ctx)
+                if fit.suffices:
+                    break
+                scouted = fit.given_up()
+            return fit.result()
 
-            def log_likelihoods(positions: np.ndarray, save: Callable[[], None]) -> np.ndarray:
-                call = partial(interruptions.call, sampler.evaluate, what="the likelihood", save=save)
-                return sampler.log_likelihoods(positions, lambda rows, number: call(rows, number=number))
-
-            def evaluate(positions: np.ndarray) -> Any:
-                save = checkpoint.leave_at_the_start
-                at = positions, log_likelihoods(positions, save)
-                return interruptions.call(sampler.init, *at, what="the first state", save=save)
-
-            known = densities_of(model, self.start_from, self.backend_seed)
-            given = checkpoint, evaluate, known
-            run = self._go_on(saved, *given) if saved else self._begin(model, space, *given)
-            at_the_start = partial(log_likelihoods, save=checkpoint.leave_at_the_start)
-            processes.check_values(at_the_start, run.state.particles.position, sampler.rows_at_once)
-            started = time.perf_counter() - run.seconds
-
-            try:
-                while not self._has_converged(run.state, space):
-                    iterations = schedule.until_next(run.iteration, run.pace)
-                    leave = partial(checkpoint.save_and_leave, run)
-                    at = run.state, run.run_key
-                    carry, block, done = interruptions.call(
-                        sampler.advance, at, what="the sampler", save=leave, number=iterations
-                    )
-                    run = run.after(carry, block, done, time.perf_counter() - started)
-                    progress.show(run.seconds, run.iteration, run.remaining, partial(results.standing_of, run))
-
-                    due = schedule.due(run.iteration)
-                    checkpoint.save_if(due.checkpoint, run)
-                    with interruptions.answered_by(partial(checkpoint.save_and_leave, run)):
-                        self._update(run, space, due, ctx, quick_updates)
-
-                checkpoint.save_if(True, run)
-                self.logger.info("NSS converged after %d iterations, %.1f s.", run.iteration, run.seconds)
-
-                clock = lambda: time.perf_counter() - started  # noqa: E731
-                run, second = self._second_evidence(
-                    run,
-                    space,
-                    sampler,
-                    log_likelihoods,
-                    clock,
-                    checkpoint,
-                    schedule,
-                    progress,
-                    interruptions,
-                    processes,
-                )
-                leave = partial(checkpoint.save_and_leave, run)
-                nanoseconds = processes.agree(round(1e9 * run.seconds), interruptions.meeting(leave))
-                run = run._replace(seconds=1e-9 * nanoseconds)
-                internal = results.internal_from(run, space, second)
-                with interruptions.answered_by(leave):
-                    self._draw_the_end(run, analysis, quick_updates, internal.trust)
-            except BaseException:
-                if not kernel.evidence_is_lost(run.state):  # from which nothing could go on
-                    checkpoint.save_and_leave(run)
-                raise
-        if processes.agree(bool(self.start_from) and not self._start_suffices(second)):
-            self.logger.warning(second_evidence.why_a_whole_run(internal.trust))
-            scouted = Scouted(internal.evals, run.seconds, internal.trust.get("start_unknown", []))
-            return self._from_the_prior(scouted).run(ctx)
-        self._say_what_to_believe(internal, model)
-        return self._with_samples_asked_for(internal, second, run, space)
+    def _sample(self, fit: Fit, ctx: FitContext) -> None:
+        """The outer loop: iterations on the device, and between them what is due."""
+        with fit:
+            fit.begin()
+            with fit.saved_if_it_ends():
+                while not fit.has_converged:
+                    fit.advance()
+                    due = fit.schedule.due(fit.run.iteration)
+                    fit.save_if(due.checkpoint)
+                    with fit.answering():
+                        self._show(fit, due, ctx)
+                fit.converge()
 
     def result_via_completed_fit(self, analysis: Analysis, model: AbstractPriorModel) -> Result:
         """The result of the fit that ended in this folder; refused if ``analysis`` finds another likelihood there."""
@@ -450,8 +371,9 @@ class NSS(NonLinearSearch):
                 "its .zip away to fit anew, or give this fit another name or unique_tag."
             ) from error
         result = super().result_via_completed_fit(analysis=analysis, model=model)
-        if self._processes and are_several():
-            self._processes.same(results.arrays_of(result))
+        if are_several():
+            with self._held() as (_, _, processes):
+                processes.same(arrays_of_result(result))
         asked_for = {name: getattr(self, name) for name in ASKED_OF_A_FINISHED_FIT}
         samples_info = getattr(result.samples, "samples_info", None) or {}
         doubt = doubt_about_finished(self._arguments_of_the_finished_fit(), asked_for, samples_info)
@@ -489,254 +411,35 @@ class NSS(NonLinearSearch):
         return self.checkpoint_file
 
     @contextmanager
-    def _one_process(self) -> Iterator[None]:
-        """Within, the folder stays this process's once it is taken."""
-        if self._lock is not None:
-            yield
+    def _held(self) -> Iterator[_Around]:
+        """Within, the folder stays this process's once it is taken, also in what the host calls."""
+        around = _around.get()
+        if around is not None and around.search is self:
+            yield around
             return
-        try:
-            with FolderLock(self.logger) as self._lock:
-                yield
-        finally:
-            self._lock = None
+        with FolderLock(self.logger) as lock:
+            around = _Around(self, lock, Processes())
+            token = _around.set(around)
+            try:
+                yield around
+            finally:
+                _around.reset(token)
 
-    def _take_folder(self) -> None:
+    def _take_folder(self, lock: FolderLock) -> None:
         """Hold the fit's folder, and make sure that its zip can be unpacked."""
-        if self._lock is None or isinstance(self.paths, NullPaths):
+        if isinstance(self.paths, NullPaths):
             return
         folder = Path(self.paths.output_path)
-        self._lock.take(folder, lambda: self.paths.is_complete or checks.archive_path(folder).exists())
+        lock.take(folder, lambda: self.paths.is_complete or checks.archive_path(folder).exists())
         checks.check_archive(folder, self.logger)
 
-    def _check_folder(self) -> None:
-        if self._lock is not None:
-            self._lock.check()
-
-    def _fingerprint_of(self, model: AbstractPriorModel, devices: list[Any]) -> dict[str, Any]:
-        n_live, num_delete = self._population_of(model)
-        settings = {
-            "n_live": n_live,
-            "num_mcmc_steps": self.num_mcmc_steps,
-            "num_delete": num_delete,
-            "termination": self.termination,
-            "seed": self.backend_seed,
-            "moves": self.moves,
-            "start_from": self._start,
-        }
-        return fingerprint_of(settings, model, devices)
-
-    @property
-    def _goes_on_without_its_start(self) -> bool:
-        path = self._nss_checkpoint_path
-        return bool(self.start_from) and path is not None and started_in_vain(path)
-
-    def _from_the_prior(self, scouted: Scouted | None = None) -> NSS:
-        """This search where what it starts from is of no use: with all live points, and without it."""
-        search = copy(self)
-        search.start_from, search.n_eff, search._scouted = (), self._samples_wanted, scouted
-        search._start = self._start + IN_VAIN
-        return search
-
-    @property
-    def _samples_wanted(self) -> int:
-        """How many effective samples the draws are to give, 0 for those of nested sampling."""
-        return self.n_eff or (SAMPLES_PER_LIVE_POINT * self.n_live if self.start_from else 0)
-
-    def _population_of(self, model: AbstractPriorModel) -> tuple[int, int]:
-        """How many live points the run has, and how many of them it replaces at once."""
-        if not self.start_from:
-            return self.n_live, self.num_delete
-        return scouts(self.n_live, self.num_delete, model.prior_count)
-
-    def _slices_of_a_chain(self, model: AbstractPriorModel, moves: str) -> tuple[int, bool]:
-        """How many slices a chain makes, and whether more while chains do not get far."""
-        steps = trust.least_steps if MOVES[moves].adapts else trust.recommended_steps
-        adapts = self.num_mcmc_steps is None and MOVES[moves].adapts and not self.start_from
-        return self.num_mcmc_steps or steps(model.prior_count), adapts
-
-    def _checkpoint_of(self, model: AbstractPriorModel, devices: list[Any]) -> RunCheckpoint:
-        fingerprint, path = self._fingerprint_of(model, devices), self._nss_checkpoint_path
-        if path is None:
-            return NoCheckpoint(fingerprint, self.logger)
-        wanted = self.checkpoint_interval is not None
-        return RunCheckpoint(path, fingerprint, self.num_importance_draws, wanted, self.logger, self._check_folder)
-
-    def _schedule_of(self, analysis: Analysis) -> Schedule:
-        visualizes = self._visualize_fit and analysis.should_visualize(paths=self.paths, during_analysis=True)
-        quick = _or_never(self.iterations_per_quick_update) if visualizes else None
-        return Schedule(self.checkpoint_interval, quick, _or_never(self.iterations_per_full_update))
-
-    def _sampler(
-        self, model: AbstractPriorModel, fitness: Fitness, space: Space, moves: str, devices: list[Any]
-    ) -> kernel.NestedSliceSampler:
-        checks.check_priors(model)
-        of_parameters = fitness.objective(SCALAR, compile=False)
-        # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
-        log_likelihood = jax.jit(lambda position: of_parameters(space.to_parameters(position)), inline=True)
-        checks.check_log_likelihood(log_likelihood, model.prior_count)
-        num_mcmc_steps, adapts = self._slices_of_a_chain(model, moves)
-        return kernel.nested_slice_sampler(
-            log_prior=space.log_prior,
-            log_likelihood=log_likelihood,
-            num_delete=self._population_of(model)[1],
-            num_mcmc_steps=num_mcmc_steps,
-            termination=self.termination,
-            chunk_size=self.chunk_size or kernel.best_chunk_size(log_likelihood, model.prior_count),
-            moves=MOVES[moves],
-            adapts=adapts,
-            devices=devices,
-            # An accelerator is faster the more it has to do; a CPU is not, and computes what is padded, too.
-            num_at_once=None if devices[0].platform == "cpu" else share_of(self.n_live, len(devices)),
-        )
-
-    def _say_what_runs(self, sampler: kernel.NestedSliceSampler, devices: list[Any]) -> None:
-        kind = f"{devices[0].platform.upper()} ({devices[0].device_kind})"
-        at_once = sampler.lanes * sampler.candidates
-        self.logger.info("Likelihoods evaluated at once: %d on each of %d %s.", at_once, len(devices), kind)
-
-    def _begin(
-        self,
-        model: AbstractPriorModel,
-        space: Space,
-        checkpoint: RunCheckpoint,
-        evaluate: Callable,
-        known: tuple[Mixture, ...],
-    ) -> Run:
-        """A run at its beginning, before which so much was ``known``; ``evaluate(positions) -> state``."""
-        n_live, num_delete = self._population_of(model)
-        _, init_key, run_key = jax.random.split(jax.random.PRNGKey(self.backend_seed), 3)
-        num_mcmc_steps, adapts = self._slices_of_a_chain(model, self.moves)
-        self.logger.info(
-            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%d%s, moves=%r.",
-            model.prior_count,
-            n_live,
-            num_delete,
-            num_mcmc_steps,
-            " or more" if adapts else "",
-            self.moves,
-        )
-        if known:
-            self.logger.info(
-                "It starts from %d earlier fit(s), with a quarter of the n_live=%d points to search the prior.",
-                len(known),
-                self.n_live,
-            )
-        settings = self.n_live, self.num_delete, self.num_mcmc_steps
-        for doubt in trust.doubts_about_settings(model.prior_count, *settings):
-            self.logger.warning(doubt)
-        state = evaluate(space.draw(init_key, n_live))
-        if doubt := checks.check_first_points(np.asarray(state.particles.loglikelihood), self.invalid_value):
-            self.logger.info(doubt)
-        return checkpoint.begin(state, run_key, known, self._scouted)
-
-    def _go_on(self, saved: Run, checkpoint: RunCheckpoint, evaluate: Callable, known: tuple[Mixture, ...]) -> Run:
-        """A checkpointed run, if it is of the same likelihood and start still; ``evaluate(positions) -> state``."""
-        checkpoint.verify(saved, evaluate, known)
-        self.logger.info(
-            "Resuming NSS from iteration %d (%d dead points, %.1f s of sampling so far).",
-            saved.iteration,
-            saved.iteration * saved.settings["num_delete"],
-            saved.seconds,
-        )
-        return saved
-
-    def _has_converged(self, state: Any, space: Space) -> bool:
-        if kernel.evidence_is_lost(state):
-            raise exc.SearchException(results.why_evidence_is_lost(state, space))
-        return bool(kernel.has_converged(state, self.termination))
-
-    def _second_evidence(
-        self,
-        run: Run,
-        space: Space,
-        sampler: kernel.NestedSliceSampler,
-        log_likelihoods: Callable[[np.ndarray, Callable[[], None]], np.ndarray],
-        clock: Callable[[], float],
-        checkpoint: RunCheckpoint,
-        schedule: Schedule,
-        progress: Progress,
-        interruptions: Interruptions,
-        processes: Processes,
-    ) -> tuple[Run, SecondEvidence | None]:
-        """The second evidence of a converged run, ``None`` if none is wanted; and the run with its draws."""
-        n_draws = self.num_importance_draws
-        if n_draws is None:
-            n_draws = int(np.clip(run.evaluations // 33, LEAST_DRAWS, MOST_DRAWS))
-        if n_draws == 0:
-            return run, None
-
-        def now() -> Run:
-            return run._replace(seconds=clock())
-
-        def leave() -> None:
-            checkpoint.save_and_leave(now())
-
-        def after_each_batch() -> None:
-            checkpoint.save_if(schedule.due(len(run.draws)).checkpoint, now())
-            progress.show_draws(clock(), run.drawn, n_draws)
-
-        opinion = Opinion(
-            lambda z: log_likelihoods(space.from_normal(z), leave),
-            sampler.rows_at_once,
-            sampler.rows,
-            processes,
-            lambda: interruptions.meeting(leave),
-            after_each_batch,
-            self.logger,
-        )
-        points = partial(results.run_points, run, space)
-        second = opinion.ask(points, run.draws, n_draws, self._samples_wanted, self.backend_seed, run.densities)
-        checkpoint.save_if(True, now())
-        return now(), second
-
-    def _say_what_to_believe(self, internal: _NSSInternal, model: AbstractPriorModel) -> None:
-        self.logger.info(second_evidence.verdict(internal.trust))
-        doubts = (
-            trust.doubts_about_start(internal.trust)
-            if self.start_from
-            else trust.doubts_about_run(internal.trust, model.prior_count, internal.num_mcmc_steps)
-        )
-        for doubt in doubts:
-            self.logger.warning(doubt)
-
-    def _start_suffices(self, second: SecondEvidence | None) -> bool:
-        """Whether the draws can be used, and give at least half of the samples wanted."""
-        return second is not None and not second.unusable and second.n_eff >= 0.5 * self._samples_wanted
-
-    def _with_samples_asked_for(
-        self, internal: _NSSInternal, second: SecondEvidence | None, run: Run, space: Space
-    ) -> _NSSInternal:
-        """The finished run with the samples of the second evidence, if more are wanted and they can be used."""
-        wanted = self._samples_wanted
-        if wanted and second is not None and not second.unusable:
-            internal = results.with_samples_of(second, internal, run, space)
-        if internal.ess < wanted:
-            self.logger.warning(second_evidence.why_too_few(internal.trust, wanted, internal.ess))
-        return internal
-
-    def _quick_updates(self, analysis: Analysis, schedule: Schedule) -> QuickUpdates:
-        wanted = schedule.quick_update is not None
-        return QuickUpdates(
-            analysis,
-            self.paths,
-            background=wanted and self.quick_update_background,
-            live=wanted and self.live_visual_update,
-            logger=self.logger,
-        )
-
-    def _update(self, run: Run, space: Space, due: Due, ctx: FitContext, quick_updates: QuickUpdates) -> None:
-        """Show what is due: pictures of the run, and its results so far."""
-        if not is_first():
-            return
-        if due.quick_update:
-            quick_updates.guarded(
-                lambda: self._fire_quick_update(
-                    run.state, ctx.model, ctx.fitness.analysis, quick_updates, self._run_plot(run), space
-                )
-            )
-        if due.full_update:
-            update = lambda: ctx.update(results.internal_from(run, space))  # noqa: E731
-            quick_updates.draw_alone("the results so far", update, quick_updates.PATIENCE_IN_MID_RUN)
+    def _show(self, fit: Fit, due: Due, ctx: FitContext) -> None:
+        """Pictures of the run and its results so far, if they are due."""
+        if due.quick_update and is_first():
+            of_run = fit.run.state, ctx.model, ctx.fitness.analysis, fit.pictures
+            fit.pictures.guarded(lambda: self._fire_quick_update(*of_run, fit.run_plot(), fit.space))
+        if due.full_update and is_first():
+            fit.update_results()
 
     def _fire_quick_update(
         self,
@@ -760,16 +463,6 @@ class NSS(NonLinearSearch):
             quick_updates.fire(model.instance_from_vector(vector), draw_run_so_far)
 
         quick_updates.guarded(write_and_draw)
-
-    def _run_plot(self, run: Run, found: dict[str, Any] | None = None) -> Callable[[], None]:
-        """A call that draws the run as it stands now, from any thread and at any time."""
-        path, rng = Path(self.paths.image_path) / "nss_run.png", np.random.default_rng(self.backend_seed)
-        return partial(draw_run, path, run.points, run.chains, self.termination, rng, found or {})
-
-    def _draw_the_end(self, run: Run, analysis: Analysis, quick_updates: QuickUpdates, found: dict[str, Any]) -> None:
-        if self._visualize_fit and analysis.should_visualize(paths=self.paths, during_analysis=False):
-            draw = lambda: self._run_plot(run, found)()  # noqa: E731
-            quick_updates.draw_alone("nss_run.png", draw, quick_updates.PATIENCE_SECONDS)
 
     def plot_results(self, samples: Samples) -> None:
         """The corner plots of the samples, where the host expects them."""
@@ -805,8 +498,3 @@ class NSS(NonLinearSearch):
             info=self.samples_info_from(search_internal),
             label="NSS",
         )
-
-
-def _or_never(interval: float | None) -> int | None:
-    """The interval, ``None`` where it is what the host's config calls never."""
-    return None if interval is None or interval >= ITERATIONS_NEVER else int(interval)

@@ -36,6 +36,16 @@ def output_path(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def optimised():
+    """XLA optimises as outside of the tests: two programs of the same arithmetic then round alike."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
 def handlers():
     """Python's own handlers for the test; those of the test runner, which may ignore SIGINT, are put back."""
     from autofit.non_linear.search.nest.nss.stopping.signals import SIGNALS

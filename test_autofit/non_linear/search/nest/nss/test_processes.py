@@ -6,10 +6,17 @@ import autofit as af
 import jax
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss import results
 from autofit.non_linear.search.nest.nss.evidence.draws import drawn
+from autofit.non_linear.search.nest.nss.fit import Fit
 from autofit.non_linear.search.nest.nss.opinion import Opinion
-from autofit.non_linear.search.nest.nss.saving.resume import RunCheckpoint, arrays_of, run_from
+from autofit.non_linear.search.nest.nss.saving.resume import RunCheckpoint
+from autofit.non_linear.search.nest.nss.sharing import (
+    COLUMNS,
+    arrays_of_result,
+    arrays_of_run,
+    finished_from,
+    run_from,
+)
 from autofit.non_linear.search.nest.nss.stopping.processes import Processes
 from support.comparing import same_bytes
 from support.problems import gaussian_in_a_box, leave_at, nothing_saved
@@ -25,16 +32,16 @@ def problem():
 @pytest.fixture
 def loaded(monkeypatch):
     """The runs that fits of a test went on with, their arrays, and the samplers they were given to."""
-    load, make, found = RunCheckpoint.load, af.NSS._sampler, ([], [], [])
+    load, make, found = RunCheckpoint.load, Fit._sampler, ([], [], [])
 
     def loaded(checkpoint):
         run = load(checkpoint)
         found[0].append(run and run._replace(draws=list(run.draws)))
-        found[1].append(arrays_of(run) if run else [])
+        found[1].append(arrays_of_run(run) if run else [])
         return run
 
     monkeypatch.setattr(RunCheckpoint, "load", loaded)
-    monkeypatch.setattr(af.NSS, "_sampler", lambda *given: found[2].append(make(*given)) or found[2][-1])
+    monkeypatch.setattr(Fit, "_sampler", lambda *given: found[2].append(make(*given)) or found[2][-1])
     return found
 
 
@@ -84,8 +91,8 @@ def test_there_is_no_run_without_arrays():
 def test_a_finished_fit_is_the_same_from_its_arrays(problem):
     for _ in range(2):  # of which the second loads the first
         result = af.NSS(name="fit", **SETTINGS).fit(problem.model, problem.analysis)
-    summary, samples = results.finished_from(results.arrays_of(result), problem.model)
-    for name in results.COLUMNS:
+    summary, samples = finished_from(arrays_of_result(result), problem.model)
+    for name in COLUMNS:
         assert np.array_equal(getattr(samples, name), getattr(result.samples, name))
     assert samples.samples_info == result.samples.samples_info
     assert samples.log_evidence == result.samples.log_evidence

@@ -10,7 +10,8 @@ import autofit as af
 import numpy as np
 import pytest
 from autofit.non_linear.search.nest.nss import results
-from autofit.non_linear.search.nest.nss.showing import schedule
+from autofit.non_linear.search.nest.nss.fit import Fit
+from autofit.non_linear.search.nest.nss.showing import pictures, schedule
 from support.problems import VectorAnalysis, gaussian_in_a_box, leave_at
 
 QUICK = dict(n_live=60, num_delete=20, num_mcmc_steps=4)
@@ -80,8 +81,9 @@ def test_an_analysis_without_pictures_of_its_own_is_no_error(problem, caplog):
     assert (search.paths.image_path / "nss_run.png").exists()
 
 
-def test_in_the_background_sampling_does_not_wait(problem, background):
+def test_in_the_background_sampling_does_not_wait(problem, background, monkeypatch):
     """A picture takes as long as several iterations: those due meanwhile are left out, and the last is finished."""
+    monkeypatch.setattr(pictures.QuickUpdates, "PATIENCE_SECONDS", 300.0)
     _, expected = run(problem, problem.analysis)
     analysis = Drawing(problem.log_likelihood, seconds=1.0)
     _, internal = run(problem, analysis, iterations_per_quick_update=1)
@@ -143,7 +145,7 @@ def test_too_little_memory_for_what_is_shown_does_not_stop_the_fit(problem, monk
 
     real = results.internal_from
     monkeypatch.setattr(results, "internal_from", internal_from)
-    monkeypatch.setattr(af.NSS, "_run_plot", run_plot)
+    monkeypatch.setattr(Fit, "run_plot", run_plot)
     with caplog.at_level(logging.ERROR):
         _, internal = run(problem, problem.analysis, iterations_per_quick_update=5, iterations_per_full_update=5)
     assert internal.trust["converged"]

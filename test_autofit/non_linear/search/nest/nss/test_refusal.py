@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from autofit import exc
-from autofit.non_linear.search.nest.nss import search as search_module
+from autofit.non_linear.search.nest.nss import fit as fit_module
 from autofit.non_linear.search.nest.nss.evidence.prior_space import draw_parameters
 from autofit.non_linear.search.nest.nss.saving import checkpoint, fingerprint
 from support.comparing import same_run
@@ -148,7 +148,7 @@ def test_a_new_library_or_device_is_a_warning(problem, interrupted, monkeypatch,
         found = real(settings, model, devices)
         return {**found, "device": "gpu, H100", "versions": {**found["versions"], "jax": "99.0"}}
 
-    monkeypatch.setattr(search_module, "fingerprint_of", elsewhere)
+    monkeypatch.setattr(fit_module, "fingerprint_of", elsewhere)
     with caplog.at_level(logging.WARNING):
         found, _ = new_search(problem)._fit(problem.model, problem.analysis)
     assert f"jax was {jax.__version__} and is 99.0" in caplog.text
@@ -201,7 +201,7 @@ def test_files_moved_away_start_anew(problem, interrupted, tmp_path, caplog):
     assert same_run(found, expected)
 
 
-def test_a_checkpoint_of_the_host_s_own_class_resumes_to_the_same_bytes(problem, caplog):
+def test_a_checkpoint_of_the_host_s_own_class_resumes_to_the_same_bytes(problem, optimised, caplog):
     """Its format: a pickled dict of state, dead (with blackjax's diagnostics), run_key and iteration."""
     expected, _ = af.NSS(**SETTINGS, moves="step_out")._fit(problem.model, problem.analysis)
     search, model = new_search(problem), problem.model

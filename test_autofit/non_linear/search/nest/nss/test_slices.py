@@ -132,7 +132,7 @@ def test_a_bracket_that_is_cut_spends_no_evaluation_on_what_the_prior_refuses():
     assert per_slice[1] > 1.1
 
 
-def test_a_bracket_that_only_shrinks_goes_through_blackjax_s_points():
+def test_a_bracket_that_only_shrinks_goes_through_blackjax_s_points(optimised):
     """Where blackjax may not expand its bracket, and its directions are as long; a power of two loses no bit."""
 
     def log_prior(x):

@@ -11,6 +11,7 @@ import pytest
 from autofit import exc
 from autofit.non_linear.search.nest.nss import opinion
 from autofit.non_linear.search.nest.nss.evidence import importance, start
+from autofit.non_linear.search.nest.nss.fit import Fit
 from autofit.non_linear.search.nest.nss.saving import checkpoint
 from autofit.non_linear.search.nest.nss.showing.schedule import Schedule
 from support.comparing import same_run
@@ -112,11 +113,11 @@ def test_draws_that_are_too_few_are_in_vain_too(monkeypatch, caplog):
 
 
 def leave_in_the_whole_run(search, problem, iteration):
-    begun, original = [], af.NSS._from_the_prior
+    begun, original = [], Fit.given_up
 
-    def from_the_prior(self, *arguments):
+    def given_up(fit):
         begun.append(True)
-        return original(self, *arguments)
+        return original(fit)
 
     def until_next(_schedule, at, _pace):
         if begun and at >= iteration:
@@ -125,7 +126,7 @@ def leave_in_the_whole_run(search, problem, iteration):
 
     search.paths.model = problem.model
     with (
-        mock.patch.object(af.NSS, "_from_the_prior", from_the_prior),
+        mock.patch.object(Fit, "given_up", given_up),
         mock.patch.object(Schedule, "until_next", until_next),
         nothing_saved(),
         pytest.raises(KeyboardInterrupt),
@@ -190,7 +191,9 @@ def test_without_its_start_a_whole_run_is_not_gone_on_from(in_vain):
     leave_in_the_whole_run(af.NSS(start_from=posterior(problem, 2000), **settings), problem, 9)
     search = af.NSS(**settings)
     search.paths.model = problem.model
-    with pytest.raises(exc.SearchException, match=r"start_from was 1 fit\(s\), in vain and is nothing"):
+    with pytest.raises(
+        exc.SearchException, match=r"start_from was 1 fit\(s\) and is nothing; in_vain was True and is False"
+    ):
         search._fit(problem.model, problem.analysis)
 
 
@@ -240,20 +243,11 @@ def test_another_start_is_refused(before, now, says):
         search._fit(problem.model, problem.analysis)
 
 
-def test_a_checkpoint_from_before_there_were_starts_is_refused(monkeypatch):
+def test_a_checkpoint_of_a_run_without_a_start_is_refused():
     problem = gaussian_in_a_box(2)
     settings = dict(name="n", n_live=120, num_delete=40, checkpoint_interval=2)
-    original = af.NSS._fingerprint_of
-
-    def without_start(self, model, devices):
-        found = original(self, model, devices)
-        del found["settings"]["start_from"]
-        return found
-
-    with monkeypatch.context() as patch:
-        patch.setattr(af.NSS, "_fingerprint_of", without_start)
-        before = af.NSS(**settings)
-        leave_at(before, problem, 9)
+    before = af.NSS(**settings)
+    leave_at(before, problem, 9)
     search = af.NSS(start_from=posterior(problem), **{**settings, "n_live": 480, "num_delete": 160})
     search.paths.model = problem.model
     assert start.scouts(480, 160, 2) == (120, 40)

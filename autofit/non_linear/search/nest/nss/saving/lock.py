@@ -29,7 +29,7 @@ class FolderLock:
     """
     Keeps other processes out of a folder once it is taken, until the end of a ``with`` statement.
 
-    The operating system frees the lock when the process ends, in whatever way. A pickled copy holds nothing.
+    The operating system frees the lock when the process ends, in whatever way.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -50,9 +50,6 @@ class FolderLock:
                     holder_path(self._folder).unlink()
         finally:
             self._lock.release()
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_lock": None}
 
     def take(self, folder: Path, is_finished: Callable[[], bool] = lambda: False) -> None:
         """

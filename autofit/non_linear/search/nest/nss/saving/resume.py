@@ -1,7 +1,6 @@
 """A run's checkpoint: how it is saved, gone on from, and refused. Knows runs and values, not the search."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import Logger
 from pathlib import Path
@@ -11,9 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from autofit import exc
-from blackjax.ns.base import NSInfo
 
-from ..evidence.draws import Batch, drawn
 from ..evidence.mixture import Mixture
 from ..sampling import records
 from ..sampling.run import Run, Scouted
@@ -21,8 +18,8 @@ from . import checkpoint
 from .checkpoint import CheckpointError, DamagedCheckpointError, Extent, History
 from .fingerprint import NOISE, differences, first_difference
 
-# What the settings of a run say of its start where it starts from the prior, and add where it does so after another.
-NOTHING, IN_VAIN = "nothing", ", in vain"
+# What the settings of a run say of its start where it starts from the prior.
+NOTHING = "nothing"
 # What changes the result of a fit, but not the folder that the host gives it.
 ASKED_OF_A_FINISHED_FIT = ("moves", "num_importance_draws", "n_eff", "start_from")
 # In standard deviations, by how much two fits of a density to the same samples may differ.
@@ -61,14 +58,14 @@ def doubt_about_finished(stored: dict, asked_for: dict, samples_info: dict) -> s
     )
 
 
-def started_in_vain(path: Path) -> bool:
-    """Whether what is checkpointed at ``path`` started from what was known, and goes on from the prior."""
-    for file in (path, checkpoint.previous_path(path)):
+def started_in_vain(path: Path | None) -> bool:
+    """Whether the run checkpointed at ``path`` follows one that started from what was known, which was of no use."""
+    for file in (path, checkpoint.previous_path(path)) if path else ():
         try:
             settings = checkpoint.load_notes(file).get("fingerprint", {}).get("settings", {})
         except (CheckpointError, OSError):
             continue
-        return settings.get("start_from", NOTHING).endswith(IN_VAIN)
+        return settings.get("in_vain", False)
     return False
 
 
@@ -348,30 +345,3 @@ def _check_values(before: Any, now: Any) -> None:
             f"The {found.meaning} of a checkpointed live point was {found.before:.10g} and is {found.now:.10g} now: "
             "the data, the analysis or the model changed since the checkpoint."
         )
-
-
-def arrays_of(run: Run) -> list[np.ndarray]:
-    """A checkpointed run as arrays, for processes that do not see its files."""
-    draws = [Batch(np.asarray(stage), *draws) for stage, draws in enumerate(drawn(run.draws))]
-    counts = len(draws), len(run.densities)
-    notes = [run.iteration, run.seconds, run.fingerprint, run.scouted, *counts]
-    dead = [jax.tree.map(lambda *blocks: np.concatenate(blocks), *run.dead)] if run.dead else []
-    trees = run.run_key, run.state, dead, draws, run.densities
-    return [np.array(json.dumps(notes, default=lambda number: number.item())), *jax.tree.leaves(trees)]
-
-
-def run_from(arrays: Sequence[np.ndarray], init: Callable) -> Run | None:
-    """The run of ``arrays_of``, ``None`` if there are none; ``init`` is the sampler's."""
-    if not arrays:
-        return None
-    notes, *leaves = arrays
-    iteration, seconds, fingerprint, scouted, n_draws, n_densities = json.loads(notes.item())
-    shape = fingerprint["settings"]["n_live"], len(fingerprint["parameters"])
-    state = jax.eval_shape(init, *(jax.ShapeDtypeStruct(size, float) for size in (shape, shape[:1])))
-    leaf = np.empty(0)
-    dead, density = NSInfo(state.particles, records.RECORD_TYPES), Mixture(leaf, leaf, leaf)
-    draws = [Batch(leaf, density, leaf, leaf)] * n_draws
-    trees = leaf, state, [dead] * (iteration > 0), draws, (density,) * n_densities
-    run_key, state, dead, draws, densities = jax.tree.unflatten(jax.tree.structure(trees), leaves)
-    scouted = Scouted(*scouted) if scouted else None
-    return Run(state, dead, run_key, iteration, seconds, fingerprint, draws, densities=densities, scouted=scouted)

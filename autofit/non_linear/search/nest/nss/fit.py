@@ -1,0 +1,353 @@
+"""Fit: what one run of a fit holds while it goes on. It puts the rooms together; ``search.py`` tells the story."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from autofit import exc
+from autofit.non_linear.fitness import ITERATIONS_NEVER
+from autofit.non_linear.objective import SCALAR
+
+from . import checks, results
+from .evidence import second_evidence, trust
+from .evidence.prior_space import Space, space_of
+from .evidence.start import densities_of
+from .opinion import Opinion
+from .sampling import kernel
+from .sampling.run import Run, Scouted
+from .sampling.sharding import share_of
+from .sampling.slices import MOVES
+from .saving.fingerprint import fingerprint_of
+from .saving.resume import NoCheckpoint, RunCheckpoint
+from .sharing import arrays_of_run, run_from
+from .showing.pictures import QuickUpdates
+from .showing.progress import Progress
+from .showing.run_plot import draw_run
+from .showing.schedule import Schedule
+from .stopping.device_thread import DeviceThread
+from .stopping.processes import Processes, are_several
+from .stopping.signals import Interruptions
+
+if TYPE_CHECKING:
+    from autofit.non_linear.search.fit_context import FitContext
+
+    from .evidence.importance import SecondEvidence
+    from .evidence.mixture import Mixture
+    from .plan import Plan
+    from .results import _NSSInternal
+    from .search import NSS
+
+
+class Fit:
+    """
+    What one run of a fit holds while it goes on. A context manager: within, signals are answered and progress is
+    shown.
+
+    Parameters
+    ----------
+    search, ctx
+        What the user asked for, and what the host hands to its ``run``.
+    plan
+        What the run is to be.
+    processes
+        Those that run the fit.
+    check_folder
+        Raises an error where the folder has become another process's.
+    scouted
+        What came of the run before, ``None`` if there was none.
+
+    Attributes
+    ----------
+    run
+        The run as it stands; ``None`` until ``begin``.
+    space, sampler
+        Where its chains walk, and what moves them; from ``begin`` on.
+    second
+        The second evidence of the converged run, ``None`` where none is wanted.
+    pictures, schedule
+        What is drawn while it goes on, and when.
+    """
+
+    run: Run
+    space: Space
+    sampler: kernel.NestedSliceSampler
+    pictures: QuickUpdates
+
+    def __init__(
+        self,
+        search: NSS,
+        ctx: FitContext,
+        plan: Plan,
+        processes: Processes,
+        check_folder: Callable[[], None],
+        scouted: Scouted | None,
+    ) -> None:
+        self.model, self.analysis = ctx.model, ctx.fitness.analysis
+        self.second: SecondEvidence | None = None
+        self._search, self._ctx, self._plan, self._logger = search, ctx, plan, search.logger
+        self._processes, self._scouted = processes, scouted
+        fingerprint, path = fingerprint_of(plan.settings, ctx.model, processes.devices), search.checkpoint_file
+        saves = search.checkpoint_interval is not None, self._logger, check_folder
+        self._checkpoint = (
+            NoCheckpoint(fingerprint, self._logger)
+            if path is None
+            else RunCheckpoint(path, fingerprint, plan.num_importance_draws, *saves)
+        )
+        quick = _or_never(search.iterations_per_quick_update) if self._visualizes(during_analysis=True) else None
+        self.schedule = Schedule(search.checkpoint_interval, quick, _or_never(search.iterations_per_full_update))
+
+    def __enter__(self) -> Fit:
+        search, plan, logger = self._search, self._plan, self._logger
+        device = DeviceThread(logger, search.stalled_after, self._checkpoint.what_next)
+        config = search.quick_update_background, search.live_visual_update
+        background, live = (wanted and self.schedule.quick_update is not None for wanted in config)
+        with ExitStack() as entered:
+            enter = entered.enter_context
+            self._interruptions = enter(Interruptions(logger, device, self._processes))
+            self._progress = enter(Progress(logger, plan.termination, plan.n_live / plan.num_delete, search.silence))
+            self.pictures = enter(QuickUpdates(self.analysis, search.paths, background, live, logger))
+            at_once = search.chunk_size or search.n_live
+            enter(checks.memory_errors_explained(at_once, self._checkpoint.what_next))
+            self._entered = entered.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._entered.__exit__(*error)
+
+    def begin(self) -> None:
+        """
+        Begin the run, or go on with one that was checkpointed.
+
+        Raises
+        ------
+        SearchException
+            If what was checkpointed is damaged or of another run, or if the likelihood or a prior cannot be used.
+        """
+        saved = None if self._scouted else self._checkpoint.load()
+        names = list(MOVES)
+        moves = names[self._processes.agree(names.index(saved.settings["moves"] if saved else self._plan.moves))]
+        self._plan = self._plan.with_moves(moves)
+        self.space = space_of(self.model, MOVES[moves])
+        self.sampler = self._sampler()
+        told = self._processes.same(arrays_of_run(saved) if saved and are_several() else ())
+        saved = saved or run_from(told, self.sampler.init)
+        known = densities_of(self.model, self._plan.known, self._plan.seed)
+        run = self._resumed(saved, known) if saved else self._begun(known)
+        self._processes.check_values(self._log_likelihoods, run.state.particles.position, self.sampler.rows_at_once)
+        self.run, self._started = run, time.perf_counter() - run.seconds
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether the live points hold a negligible share of the evidence; an error if they never can."""
+        state = self.run.state
+        if kernel.evidence_is_lost(state):
+            raise exc.SearchException(results.why_evidence_is_lost(state, self.space))
+        return bool(kernel.has_converged(state, self._plan.termination))
+
+    def advance(self) -> None:
+        """Iterate until something is due, or for as long as a signal may wait."""
+        iterations = self.schedule.until_next(self.run.iteration, self.run.pace)
+        at = self.run.state, self.run.run_key
+        carry, block, done = self._on_device(self.sampler.advance, at, what="the sampler", number=iterations)
+        self.run = run = self.run.after(carry, block, done, self._seconds)
+        self._progress.show(run.seconds, run.iteration, run.remaining, partial(results.standing_of, run))
+
+    def save_if(self, due: bool) -> None:
+        """Checkpoint the run where that is due, or where the newest checkpoint is old."""
+        self._checkpoint.save_if(due, self.run)
+
+    @contextmanager
+    def saved_if_it_ends(self) -> Iterator[None]:
+        """Within, an error or the end of the process leaves a checkpoint, if anything could go on from it."""
+        try:
+            yield
+        except BaseException:
+            if not kernel.evidence_is_lost(self.run.state):
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """What a signal or an error asks for before it ends the run."""
+        if hasattr(self, "run"):
+            self._checkpoint.save_and_leave(self.run)
+        else:
+            self._checkpoint.leave_at_the_start()
+
+    def answering(self) -> AbstractContextManager[None]:
+        """Within, a signal is answered at once."""
+        return self._interruptions.answered_by(self.leave)
+
+    def converge(self) -> None:
+        """What a converged run comes to: its checkpoint, posterior and second evidence, and its last picture."""
+        self.save_if(True)
+        self._logger.info("NSS converged after %d iterations, %.1f s.", self.run.iteration, self.run.seconds)
+        self._posterior = results.posterior_of(self.run)
+        wanted = self._plan.draws_after(self.run.evaluations)
+        if wanted > 0:
+            self._draw(wanted)
+        nanoseconds = self._processes.agree(round(1e9 * self.run.seconds), self._interruptions.meeting(self.leave))
+        self.run = self.run._replace(seconds=1e-9 * nanoseconds)
+        self._internal = results.internal_from(self.run, self.space, self._posterior, self.second)
+        if self._visualizes(during_analysis=False):
+            draw, patience = (lambda: self.run_plot(self._internal.trust)()), self.pictures.PATIENCE_SECONDS
+            with self.answering():
+                self.pictures.draw_alone("nss_run.png", draw, patience)
+
+    @property
+    def suffices(self) -> bool:
+        """Whether no run from the prior has to follow: the draws can be used, and give half of the samples wanted."""
+        if not self._plan.known:
+            return True
+        second = self.second
+        good = second is not None and not second.unusable and second.n_eff >= 0.5 * self._plan.wanted_samples
+        return not self._processes.agree(not good)
+
+    def given_up(self) -> Scouted:
+        """What is left of a run that did not suffice, once that is said."""
+        internal = self._internal
+        self._logger.warning(second_evidence.why_a_whole_run(internal.trust))
+        return Scouted(internal.evals, self.run.seconds, internal.trust.get("start_unknown", []))
+
+    def result(self) -> _NSSInternal:
+        """What is archived of the run, with the samples that were asked for; the log says what to believe."""
+        internal, wanted = self._internal, self._plan.wanted_samples
+        self._logger.info(second_evidence.verdict(internal.trust))
+        doubts = (
+            trust.doubts_about_start(internal.trust)
+            if self._plan.known
+            else trust.doubts_about_run(internal.trust, self._plan.n_dim, internal.num_mcmc_steps)
+        )
+        for doubt in doubts:
+            self._logger.warning(doubt)
+        if wanted and self.second is not None and not self.second.unusable:
+            internal = results.with_samples_of(self.second, internal, self.run, self.space, self._posterior)
+        if internal.ess < wanted:
+            self._logger.warning(second_evidence.why_too_few(internal.trust, wanted, internal.ess))
+        return internal
+
+    def run_plot(self, found: dict[str, Any] | None = None) -> Callable[[], None]:
+        """A call that draws the run as it stands now, from any thread and at any time."""
+        path, rng = Path(self._search.paths.image_path) / "nss_run.png", np.random.default_rng(self._plan.seed)
+        return partial(draw_run, path, self.run.points, self.run.chains, self._plan.termination, rng, found or {})
+
+    def update_results(self) -> None:
+        """The results of the run so far, as the host writes them."""
+        internal = lambda: results.internal_from(self.run, self.space, results.posterior_of(self.run))  # noqa: E731
+        update, patience = (lambda: self._ctx.update(internal())), self.pictures.PATIENCE_IN_MID_RUN
+        self.pictures.draw_alone("the results so far", update, patience)
+
+    def _visualizes(self, during_analysis: bool) -> bool:
+        search = self._search
+        return search._visualize_fit and self.analysis.should_visualize(search.paths, during_analysis)
+
+    @property
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def _on_device(self, function: jax.stages.Wrapped, *arguments: Any, what: str, number: int | None = None) -> Any:
+        return self._interruptions.call(function, *arguments, what=what, save=self.leave, number=number)
+
+    def _log_likelihoods(self, positions: np.ndarray) -> np.ndarray:
+        call = partial(self._on_device, self.sampler.evaluate, what="the likelihood")
+        return self.sampler.log_likelihoods(positions, lambda rows, number: call(rows, number=number))
+
+    def _state_at(self, positions: np.ndarray) -> Any:
+        return self._on_device(self.sampler.init, positions, self._log_likelihoods(positions), what="the first state")
+
+    def _sampler(self) -> kernel.NestedSliceSampler:
+        plan, devices = self._plan, self._processes.devices
+        checks.check_priors(self.model)
+        of_parameters, to_parameters = self._ctx.fitness.objective(SCALAR, compile=False), self.space.to_parameters
+        # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
+        log_likelihood = jax.jit(lambda position: of_parameters(to_parameters(position)), inline=True)
+        checks.check_log_likelihood(log_likelihood, plan.n_dim)
+        sampler = kernel.nested_slice_sampler(
+            log_prior=self.space.log_prior,
+            log_likelihood=log_likelihood,
+            num_delete=plan.num_delete,
+            num_mcmc_steps=plan.slices,
+            termination=plan.termination,
+            chunk_size=self._search.chunk_size or kernel.best_chunk_size(log_likelihood, plan.n_dim),
+            moves=MOVES[plan.moves],
+            adapts=plan.adapts,
+            devices=devices,
+            # An accelerator is faster the more it has to do; a CPU is not, and computes what is padded, too.
+            num_at_once=None if devices[0].platform == "cpu" else share_of(self._search.n_live, len(devices)),
+        )
+        kind, at_once = devices[0].device_kind, sampler.lanes * sampler.candidates
+        where = len(devices), f"{devices[0].platform.upper()} ({kind})"
+        self._logger.info("Likelihoods evaluated at once: %d on each of %d %s.", at_once, *where)
+        return sampler
+
+    def _begun(self, known: tuple[Mixture, ...]) -> Run:
+        """A run at its beginning."""
+        plan, search = self._plan, self._search
+        _, init_key, run_key = jax.random.split(jax.random.PRNGKey(plan.seed), 3)
+        self._logger.info(
+            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%d%s, moves=%r.",
+            plan.n_dim,
+            plan.n_live,
+            plan.num_delete,
+            plan.slices,
+            " or more" if plan.adapts else "",
+            plan.moves,
+        )
+        if known:
+            self._logger.info(
+                "It starts from %d earlier fit(s), with a quarter of the n_live=%d points to search the prior.",
+                len(known),
+                search.n_live,
+            )
+        asked_for = search.n_live, search.num_delete, search.num_mcmc_steps
+        for doubt in trust.doubts_about_settings(plan.n_dim, *asked_for):
+            self._logger.warning(doubt)
+        state = self._state_at(np.asarray(self.space.draw(init_key, plan.n_live)))
+        if doubt := checks.check_first_points(np.asarray(state.particles.loglikelihood), search.invalid_value):
+            self._logger.info(doubt)
+        return self._checkpoint.begin(state, run_key, known, self._scouted)
+
+    def _resumed(self, saved: Run, known: tuple[Mixture, ...]) -> Run:
+        """A checkpointed run, if it is of the same likelihood and start still."""
+        self._checkpoint.verify(saved, self._state_at, known)
+        self._logger.info(
+            "Resuming NSS from iteration %d (%d dead points, %.1f s of sampling so far).",
+            saved.iteration,
+            saved.iteration * saved.settings["num_delete"],
+            saved.seconds,
+        )
+        return saved
+
+    def _draw(self, wanted: int) -> None:
+        """Draw for a second evidence, about so often."""
+
+        def after_each_batch() -> None:
+            self.run = self.run._replace(seconds=self._seconds)
+            self.save_if(self.schedule.due(len(self.run.draws)).checkpoint)
+            self._progress.show_draws(self.run.seconds, self.run.drawn, wanted)
+
+        run, space, plan = self.run, self.space, self._plan
+        opinion = Opinion(
+            lambda z: self._log_likelihoods(space.from_normal(z)),
+            self.sampler.rows_at_once,
+            self.sampler.rows,
+            self._processes,
+            lambda: self._interruptions.meeting(self.leave),
+            after_each_batch,
+            self._logger,
+        )
+        points = partial(results.run_points, run, space, self._posterior)
+        self.second = opinion.ask(points, run.draws, wanted, plan.wanted_samples, plan.seed, run.densities)
+        self.run = self.run._replace(seconds=self._seconds)
+        self.save_if(True)
+
+
+def _or_never(interval: float | None) -> int | None:
+    """The interval, ``None`` where it is what the host's config calls never."""
+    return None if interval is None or interval >= ITERATIONS_NEVER else int(interval)
