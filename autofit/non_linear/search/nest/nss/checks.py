@@ -4,11 +4,8 @@ names what was given and what to do."""
 import numbers
 import os
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from logging import Logger
 from pathlib import Path
 from typing import Any
 
@@ -35,44 +32,6 @@ def why_not_imported(error: Exception | None) -> ImportError:
         )
     return ImportError(
         f"af.NSS needs jax, blackjax, filelock and tqdm: pip install 'blackjax>=1.7.1' filelock tqdm ({error})"
-    )
-
-
-def archive_path(folder: Path) -> Path:
-    """The zip that the host makes of a finished fit's folder."""
-    return folder.with_name(f"{folder.name}.zip")
-
-
-def check_archive(folder: Path, logger: Logger) -> None:
-    """
-    Whether the zip of a finished fit can be unpacked, before the host deletes the folder beside it to do so. A zip
-    that was cut off while it was made of a finished folder is put aside.
-
-    Raises
-    ------
-    SearchException
-        If it cannot, and there is no finished folder; nothing is changed then.
-    """
-    archive = archive_path(folder)
-    if not archive.exists():
-        return
-    try:
-        with zipfile.ZipFile(archive) as content:
-            damaged = content.testzip()
-        why = f"the checksum of {damaged} in it is wrong" if damaged else ""
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        why = str(error)
-    if not why:
-        return
-    if (folder / ".completed").exists():
-        aside = archive.with_name(f"{archive.name}.damaged")
-        os.replace(archive, aside)
-        logger.warning("%s is damaged (%s) and is kept as %s; its folder is whole.", archive, why, aside.name)
-        return
-    raise exc.SearchException(
-        f"{archive} is damaged ({why}), as a full disk or a process killed at the end leaves it. Nothing was "
-        f"deleted: restore it from a copy; or move {archive.name} away, and the fit goes on from what is in "
-        f"{folder}, or begins anew where that holds nothing; or give this fit another name."
     )
 
 
@@ -160,6 +119,44 @@ def memory_errors_explained(chunk_size: int, what_next: Callable[[], str]) -> It
         ) from error
 
 
+ARGUMENTS = (
+    *("name", "path_prefix", "unique_tag", "session", "n_live", "num_delete", "number_of_cores", "seed"),
+    *("num_mcmc_steps", "chunk_size", "checkpoint_interval", "iterations_per_quick_update"),
+    *("iterations_per_full_update", "stalled_after", "num_importance_draws", "n_eff", "start_from", "moves"),
+    "termination",
+)
+
+
+def check_arguments(given: dict[str, Any], moves: Iterable[str]) -> None:
+    """
+    Whether a run is possible with these ``ARGUMENTS`` of the search, of which ``moves`` is to be one of those.
+
+    Raises
+    ------
+    ValueError
+        If one has a value with which none is; the message names it and says what to give.
+    """
+    check_folder("name", given["name"], str)
+    for name in ("path_prefix", "unique_tag"):
+        check_folder(name, given[name], str, Path)
+    check_session(given["session"])
+    check_count("n_live", given["n_live"], minimum=2)
+    for name in ("num_delete", "number_of_cores"):
+        check_count(name, given[name])
+    for name in ("num_mcmc_steps", "chunk_size"):
+        if given[name] is not None:
+            check_count(name, given[name])
+    for name in ("checkpoint_interval", "iterations_per_quick_update", "iterations_per_full_update"):
+        check_interval(name, given[name])
+    check_seconds("stalled_after", given["stalled_after"])
+    check_importance(given["num_importance_draws"], given["n_eff"])
+    check_start_from(given["start_from"], given["num_importance_draws"])
+    check_choice("moves", given["moves"], moves)
+    check_num_delete(given["num_delete"], given["n_live"])
+    check_termination(given["termination"])
+    check_count("seed", given["seed"], minimum=0, maximum=2**63 - 1)
+
+
 def check_folder(name: str, value: Any, *kinds: type) -> None:
     """Whether ``value`` is ``None``, or of one of these kinds and a path with which a folder can be made."""
     if value is None:
@@ -202,17 +199,6 @@ def doubt_about_cores(number_of_cores: int, devices: list[Any]) -> str:
     )
 
 
-def hint_at_processes() -> str:
-    """What a user may have forgotten whose script a scheduler started several times; empty if that is not so."""
-    tasks = max(int(os.environ.get(name, "1")) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
-    if tasks <= jax.process_count():
-        return ""
-    return (
-        f" If the scheduler started this script {tasks} times to be one run, let it begin with import autofit, "
-        "import jax and jax.distributed.initialize()."
-    )
-
-
 def check_interval(name: str, value: Any) -> None:
     if value is None:
         return
@@ -238,9 +224,13 @@ def check_importance(num_importance_draws: Any, n_eff: Any) -> None:
             )
 
 
-def check_start_from(value: Any, num_importance_draws: Any) -> tuple[Any, ...]:
-    """The fits whose results or samples were given, as a tuple."""
-    known = () if value is None else tuple(value) if isinstance(value, (list, tuple)) else (value,)
+def fits_in(value: Any) -> tuple[Any, ...]:
+    """The fits whose results or samples were given as ``start_from``."""
+    return () if value is None else tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def check_start_from(value: Any, num_importance_draws: Any) -> None:
+    known = fits_in(value)
     if known and num_importance_draws == 0:
         raise ValueError(
             "num_importance_draws=0 is not possible with start_from: the draws are what it is for. Leave one out."
@@ -252,7 +242,6 @@ def check_start_from(value: Any, num_importance_draws: Any) -> tuple[Any, ...]:
                 f"start_from={fit!r} is not possible: give the result that a fit of the same parameters returned, or "
                 "its samples, or a list of them."
             )
-    return known
 
 
 def check_num_delete(num_delete: int, n_live: int) -> None:

@@ -16,10 +16,11 @@ from autofit.non_linear.fitness import ITERATIONS_NEVER
 from autofit.non_linear.objective import SCALAR
 
 from . import checks, results
-from .evidence import second_evidence, trust
+from .evidence import trust
 from .evidence.prior_space import Space, space_of
 from .evidence.start import densities_of
 from .opinion import Opinion
+from .results import Ending
 from .sampling import kernel
 from .sampling.run import Run, Scouted
 from .sampling.sharding import share_of
@@ -40,15 +41,14 @@ if TYPE_CHECKING:
 
     from .evidence.importance import SecondEvidence
     from .evidence.mixture import Mixture
+    from .evidence.nested import Posterior
     from .plan import Plan
-    from .results import _NSSInternal
     from .search import NSS
 
 
 class Fit:
     """
-    What one run of a fit holds while it goes on. A context manager: within, signals are answered and progress is
-    shown.
+    What one run of a fit holds while it goes on. A context manager: within, signals are answered.
 
     Parameters
     ----------
@@ -65,12 +65,8 @@ class Fit:
 
     Attributes
     ----------
-    run
-        The run as it stands; ``None`` until ``begin``.
-    space, sampler
-        Where its chains walk, and what moves them; from ``begin`` on.
-    second
-        The second evidence of the converged run, ``None`` where none is wanted.
+    run, space, sampler
+        The run as it stands, where its chains walk, and what moves them; from ``begin`` on.
     pictures, schedule
         What is drawn while it goes on, and when.
     """
@@ -89,17 +85,14 @@ class Fit:
         check_folder: Callable[[], None],
         scouted: Scouted | None,
     ) -> None:
-        self.model, self.analysis = ctx.model, ctx.fitness.analysis
-        self.second: SecondEvidence | None = None
         self._search, self._ctx, self._plan, self._logger = search, ctx, plan, search.logger
+        self._model, self._analysis = ctx.model, ctx.fitness.analysis
         self._processes, self._scouted = processes, scouted
         fingerprint, path = fingerprint_of(plan.settings, ctx.model, processes.devices), search.checkpoint_file
-        saves = search.checkpoint_interval is not None, self._logger, check_folder
-        self._checkpoint = (
-            NoCheckpoint(fingerprint, self._logger)
-            if path is None
-            else RunCheckpoint(path, fingerprint, plan.num_importance_draws, *saves)
-        )
+        self._checkpoint: RunCheckpoint = NoCheckpoint(fingerprint, self._logger)
+        if path is not None:
+            saves = search.checkpoint_interval is not None, self._logger, check_folder
+            self._checkpoint = RunCheckpoint(path, fingerprint, plan.num_importance_draws, *saves)
         quick = _or_never(search.iterations_per_quick_update) if self._visualizes(during_analysis=True) else None
         self.schedule = Schedule(search.checkpoint_interval, quick, _or_never(search.iterations_per_full_update))
 
@@ -112,9 +105,8 @@ class Fit:
             enter = entered.enter_context
             self._interruptions = enter(Interruptions(logger, device, self._processes))
             self._progress = enter(Progress(logger, plan.termination, plan.n_live / plan.num_delete, search.silence))
-            self.pictures = enter(QuickUpdates(self.analysis, search.paths, background, live, logger))
-            at_once = search.chunk_size or search.n_live
-            enter(checks.memory_errors_explained(at_once, self._checkpoint.what_next))
+            self.pictures = enter(QuickUpdates(self._analysis, search.paths, background, live, logger))
+            enter(checks.memory_errors_explained(search.chunk_size or search.n_live, self._checkpoint.what_next))
             self._entered = entered.pop_all()
         return self
 
@@ -134,11 +126,11 @@ class Fit:
         names = list(MOVES)
         moves = names[self._processes.agree(names.index(saved.settings["moves"] if saved else self._plan.moves))]
         self._plan = self._plan.with_moves(moves)
-        self.space = space_of(self.model, MOVES[moves])
+        self.space = space_of(self._model, MOVES[moves])
         self.sampler = self._sampler()
         told = self._processes.same(arrays_of_run(saved) if saved and are_several() else ())
         saved = saved or run_from(told, self.sampler.init)
-        known = densities_of(self.model, self._plan.known, self._plan.seed)
+        known = densities_of(self._model, self._plan.known, self._plan.seed)
         run = self._resumed(saved, known) if saved else self._begun(known)
         self._processes.check_values(self._log_likelihoods, run.state.particles.position, self.sampler.rows_at_once)
         self.run, self._started = run, time.perf_counter() - run.seconds
@@ -184,53 +176,20 @@ class Fit:
         """Within, a signal is answered at once."""
         return self._interruptions.answered_by(self.leave)
 
-    def converge(self) -> None:
-        """What a converged run comes to: its checkpoint, posterior and second evidence, and its last picture."""
+    def converge(self) -> Ending:
+        """What the converged run comes to: its checkpoint, posterior and second evidence, and its last picture."""
         self.save_if(True)
         self._logger.info("NSS converged after %d iterations, %.1f s.", self.run.iteration, self.run.seconds)
-        self._posterior = results.posterior_of(self.run)
-        wanted = self._plan.draws_after(self.run.evaluations)
-        if wanted > 0:
-            self._draw(wanted)
+        posterior, wanted = results.posterior_of(self.run), self._plan.draws_after(self.run.evaluations)
+        second = self._second_evidence(posterior, wanted) if wanted else None
         nanoseconds = self._processes.agree(round(1e9 * self.run.seconds), self._interruptions.meeting(self.leave))
         self.run = self.run._replace(seconds=1e-9 * nanoseconds)
-        self._internal = results.internal_from(self.run, self.space, self._posterior, self.second)
+        internal = results.internal_from(self.run, self.space, posterior, second)
         if self._visualizes(during_analysis=False):
-            draw, patience = (lambda: self.run_plot(self._internal.trust)()), self.pictures.PATIENCE_SECONDS
+            draw, patience = (lambda: self.run_plot(internal.trust)()), self.pictures.PATIENCE_SECONDS
             with self.answering():
                 self.pictures.draw_alone("nss_run.png", draw, patience)
-
-    @property
-    def suffices(self) -> bool:
-        """Whether no run from the prior has to follow: the draws can be used, and give half of the samples wanted."""
-        if not self._plan.known:
-            return True
-        second = self.second
-        good = second is not None and not second.unusable and second.n_eff >= 0.5 * self._plan.wanted_samples
-        return not self._processes.agree(not good)
-
-    def given_up(self) -> Scouted:
-        """What is left of a run that did not suffice, once that is said."""
-        internal = self._internal
-        self._logger.warning(second_evidence.why_a_whole_run(internal.trust))
-        return Scouted(internal.evals, self.run.seconds, internal.trust.get("start_unknown", []))
-
-    def result(self) -> _NSSInternal:
-        """What is archived of the run, with the samples that were asked for; the log says what to believe."""
-        internal, wanted = self._internal, self._plan.wanted_samples
-        self._logger.info(second_evidence.verdict(internal.trust))
-        doubts = (
-            trust.doubts_about_start(internal.trust)
-            if self._plan.known
-            else trust.doubts_about_run(internal.trust, self._plan.n_dim, internal.num_mcmc_steps)
-        )
-        for doubt in doubts:
-            self._logger.warning(doubt)
-        if wanted and self.second is not None and not self.second.unusable:
-            internal = results.with_samples_of(self.second, internal, self.run, self.space, self._posterior)
-        if internal.ess < wanted:
-            self._logger.warning(second_evidence.why_too_few(internal.trust, wanted, internal.ess))
-        return internal
+        return Ending(self._plan, self.run, self.space, posterior, second, internal)
 
     def run_plot(self, found: dict[str, Any] | None = None) -> Callable[[], None]:
         """A call that draws the run as it stands now, from any thread and at any time."""
@@ -245,7 +204,7 @@ class Fit:
 
     def _visualizes(self, during_analysis: bool) -> bool:
         search = self._search
-        return search._visualize_fit and self.analysis.should_visualize(search.paths, during_analysis)
+        return search._visualize_fit and self._analysis.should_visualize(search.paths, during_analysis)
 
     @property
     def _seconds(self) -> float:
@@ -263,7 +222,7 @@ class Fit:
 
     def _sampler(self) -> kernel.NestedSliceSampler:
         plan, devices = self._plan, self._processes.devices
-        checks.check_priors(self.model)
+        checks.check_priors(self._model)
         of_parameters, to_parameters = self._ctx.fitness.objective(SCALAR, compile=False), self.space.to_parameters
         # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
         log_likelihood = jax.jit(lambda position: of_parameters(to_parameters(position)), inline=True)
@@ -281,32 +240,20 @@ class Fit:
             # An accelerator is faster the more it has to do; a CPU is not, and computes what is padded, too.
             num_at_once=None if devices[0].platform == "cpu" else share_of(self._search.n_live, len(devices)),
         )
-        kind, at_once = devices[0].device_kind, sampler.lanes * sampler.candidates
-        where = len(devices), f"{devices[0].platform.upper()} ({kind})"
-        self._logger.info("Likelihoods evaluated at once: %d on each of %d %s.", at_once, *where)
+        kind = f"{devices[0].platform.upper()} ({devices[0].device_kind})"
+        at_once = sampler.lanes * sampler.candidates
+        self._logger.info("Likelihoods evaluated at once: %d on each of %d %s.", at_once, len(devices), kind)
         return sampler
 
     def _begun(self, known: tuple[Mixture, ...]) -> Run:
         """A run at its beginning."""
         plan, search = self._plan, self._search
         _, init_key, run_key = jax.random.split(jax.random.PRNGKey(plan.seed), 3)
-        self._logger.info(
-            "Starting NSS: %d parameters, n_live=%d, num_delete=%d, num_mcmc_steps=%d%s, moves=%r.",
-            plan.n_dim,
-            plan.n_live,
-            plan.num_delete,
-            plan.slices,
-            " or more" if plan.adapts else "",
-            plan.moves,
-        )
+        self._logger.info("Starting NSS: %s.", plan)
         if known:
-            self._logger.info(
-                "It starts from %d earlier fit(s), with a quarter of the n_live=%d points to search the prior.",
-                len(known),
-                search.n_live,
-            )
-        asked_for = search.n_live, search.num_delete, search.num_mcmc_steps
-        for doubt in trust.doubts_about_settings(plan.n_dim, *asked_for):
+            fewer = "It starts from %s, with a quarter of the n_live=%d points to search the prior."
+            self._logger.info(fewer, plan.start.replace("fit", "earlier fit"), search.n_live)
+        for doubt in trust.doubts_about_settings(plan.n_dim, search.n_live, search.num_delete, search.num_mcmc_steps):
             self._logger.warning(doubt)
         state = self._state_at(np.asarray(self.space.draw(init_key, plan.n_live)))
         if doubt := checks.check_first_points(np.asarray(state.particles.loglikelihood), search.invalid_value):
@@ -316,16 +263,12 @@ class Fit:
     def _resumed(self, saved: Run, known: tuple[Mixture, ...]) -> Run:
         """A checkpointed run, if it is of the same likelihood and start still."""
         self._checkpoint.verify(saved, self._state_at, known)
-        self._logger.info(
-            "Resuming NSS from iteration %d (%d dead points, %.1f s of sampling so far).",
-            saved.iteration,
-            saved.iteration * saved.settings["num_delete"],
-            saved.seconds,
-        )
+        told = saved.iteration, saved.iteration * saved.settings["num_delete"], saved.seconds
+        self._logger.info("Resuming NSS from iteration %d (%d dead points, %.1f s of sampling so far).", *told)
         return saved
 
-    def _draw(self, wanted: int) -> None:
-        """Draw for a second evidence, about so often."""
+    def _second_evidence(self, posterior: Posterior, wanted: int) -> SecondEvidence:
+        """The second evidence of the converged run, from about so many draws."""
 
         def after_each_batch() -> None:
             self.run = self.run._replace(seconds=self._seconds)
@@ -342,10 +285,11 @@ class Fit:
             after_each_batch,
             self._logger,
         )
-        points = partial(results.run_points, run, space, self._posterior)
-        self.second = opinion.ask(points, run.draws, wanted, plan.wanted_samples, plan.seed, run.densities)
+        points = partial(results.run_points, run, space, posterior)
+        second = opinion.ask(points, run.draws, wanted, plan.wanted_samples, plan.seed, run.densities)
         self.run = self.run._replace(seconds=self._seconds)
         self.save_if(True)
+        return second
 
 
 def _or_never(interval: float | None) -> int | None:

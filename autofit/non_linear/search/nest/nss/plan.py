@@ -58,6 +58,14 @@ class Plan:
     start: str = NOTHING
     in_vain: bool = False
 
+    def __str__(self) -> str:
+        """What a log says of it."""
+        more = " or more" if self.adapts else ""
+        return (
+            f"{self.n_dim} parameters, n_live={self.n_live}, num_delete={self.num_delete}, "
+            f"num_mcmc_steps={self.slices}{more}, moves={self.moves!r}"
+        )
+
     @property
     def settings(self) -> dict[str, Any]:
         """What changes the samples of the run, as its checkpoint records it."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from logging import Logger
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,9 +15,12 @@ from .evidence.importance import SecondEvidence, posterior_samples, unknown_shar
 from .evidence.nested import Posterior, posterior_from
 from .evidence.prior_space import Space
 from .sampling import kernel
-from .sampling.run import Run
+from .sampling.run import Run, Scouted
 from .sampling.slices import MOVES
 from .showing.progress import Standing
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 
 @dataclass
@@ -131,31 +135,91 @@ def _unknown_to_the_start(
     if run.scouted is not None:
         return {"start_unknown": run.scouted.unknown}
     if run.densities and second is not None and np.isfinite(second.log_evidence):
-        return {"start_unknown": unknown_shares(run.densities, *_second_samples(run, space, posterior, second))}
+        samples = _samples_of(second, run, space, posterior)
+        return {"start_unknown": unknown_shares(run.densities, *samples)}
     return {}
 
 
-def _second_samples(
-    run: Run, space: Space, posterior: Posterior, second: SecondEvidence
+def _samples_of(
+    second: SecondEvidence, run: Run, space: Space, posterior: Posterior
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     _, kept = run_points(run, space, posterior).halves(run.settings["seed"])
     return posterior_samples(kept, drawn(run.draws)[-1], second.log_evidence)
 
 
-def with_samples_of(
-    second: SecondEvidence, internal: _NSSInternal, run: Run, space: Space, posterior: Posterior
-) -> _NSSInternal:
-    """A finished run with the samples of its second evidence."""
-    positions, log_likelihood, log_weights = _second_samples(run, space, posterior, second)
-    parameters, log_prior = space.described(space.from_normal(positions))
-    return replace(
-        internal,
-        positions=parameters,
-        loglikelihoods=log_likelihood,
-        log_weights=log_weights,
-        ess=int(second.n_eff),
-        log_priors=log_prior,
-    )
+class Ending(NamedTuple):
+    """What a converged run comes to: what was planned, the run itself, and what was found of it."""
+
+    plan: Plan
+    run: Run
+    space: Space
+    posterior: Posterior
+    second: SecondEvidence | None
+    internal: _NSSInternal
+
+    @property
+    def has_second(self) -> bool:
+        """Whether there is a second evidence that can be used."""
+        return self.second is not None and not self.second.unusable
+
+    @property
+    def suffices(self) -> bool:
+        """Whether no run from the prior has to follow: the draws can be used, and give half of the samples wanted."""
+        if not self.plan.known:
+            return True
+        return self.second is not None and self.has_second and self.second.n_eff >= 0.5 * self.plan.wanted_samples
+
+    def given_up(self, logger: Logger) -> Scouted:
+        """What is left of a run that does not suffice, once that is said."""
+        logger.warning(second_evidence.why_a_whole_run(self.internal.trust))
+        return Scouted(self.internal.evals, self.run.seconds, self.internal.trust.get("start_unknown", []))
+
+    def archived(self, logger: Logger) -> _NSSInternal:
+        """What is archived of the run, with the samples that were asked for; the log says what to believe."""
+        plan, internal = self.plan, self.internal
+        logger.info(second_evidence.verdict(internal.trust))
+        of_start, of_run = trust.doubts_about_start, trust.doubts_about_run
+        steps = internal.num_mcmc_steps
+        for doubt in of_start(internal.trust) if plan.known else of_run(internal.trust, plan.n_dim, steps):
+            logger.warning(doubt)
+        if plan.wanted_samples and self.has_second:
+            internal = self._with_samples_of_the_second()
+        if internal.ess < plan.wanted_samples:
+            logger.warning(second_evidence.why_too_few(internal.trust, plan.wanted_samples, internal.ess))
+        return internal
+
+    def _with_samples_of_the_second(self) -> _NSSInternal:
+        assert self.second is not None
+        found = _samples_of(self.second, self.run, self.space, self.posterior)
+        positions, log_likelihood, log_weights = found
+        parameters, log_prior = self.space.described(self.space.from_normal(positions))
+        return replace(
+            self.internal,
+            positions=parameters,
+            loglikelihoods=log_likelihood,
+            log_weights=log_weights,
+            ess=int(self.second.n_eff),
+            log_priors=log_prior,
+        )
+
+
+def samples_info_of(internal: _NSSInternal) -> dict[str, Any]:
+    """The entries of ``samples_info.json``, in which no number is infinite or NaN."""
+    info = {
+        "log_evidence": float(np.mean(internal.logZs)),
+        "log_evidence_error": float(np.std(internal.logZs)),
+        "total_samples": int(internal.evals),
+        "total_accepted_samples": len(internal.positions),
+        "time": float(internal.wall_time),
+        "sampling_time": float(internal.sampling_time),
+        "number_live_points": int(internal.n_live),
+        "num_mcmc_steps": int(internal.num_mcmc_steps),
+        "num_delete": int(internal.num_delete),
+        "termination": float(internal.termination),
+        "ess": int(internal.ess),
+        **internal.trust,
+    }
+    return {name: finite_or_none(value) for name, value in info.items()}
 
 
 def finite_or_none(value: Any) -> Any:

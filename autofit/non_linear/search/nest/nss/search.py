@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from autofit import exc
-from autofit.non_linear.checkpoint import NativeFileCheckpointer
 from autofit.non_linear.paths.database import DatabasePaths
 from autofit.non_linear.paths.null import NullPaths
 from autofit.non_linear.samples.adapter import RawSamples
@@ -21,9 +18,11 @@ from autofit.non_linear.search.abstract_search import NonLinearSearch
 from autofit.non_linear.search.posterior_kind import WEIGHTED
 from autofit.non_linear.search.seed import child_seed
 from autofit.text import text_util
+from scipy.special import softmax
 
 from . import checks
 from .samples import NSSamples
+from .saving.host import ResumeState, doubt_about_finished
 
 # The host depends on none of them. A JAX without the device it is to use says so while blackjax is imported.
 try:
@@ -37,6 +36,7 @@ except (ImportError, AssertionError, RuntimeError) as error:
     _import_error = error
 else:
     from . import results
+    from .around import around, take_folder
     from .evidence.prior_space import Space, space_of
     from .fit import Fit
     from .plan import plans_of
@@ -44,15 +44,14 @@ else:
     from .sampling.jax_settings import needed_settings, overridden
     from .sampling.sharding import default_devices
     from .sampling.slices import MOVES
-    from .saving.checkpoint import _load_checkpoint, discard
+    from .saving.checkpoint import _load_checkpoint
     from .saving.checkpoint import _save_checkpoint as _save_checkpoint
     from .saving.fingerprint import fingerprint_of
-    from .saving.lock import FolderLock
-    from .saving.resume import ASKED_OF_A_FINISHED_FIT, doubt_about_finished, started_in_vain
+    from .saving.resume import started_in_vain
     from .sharing import arrays_of_result, finished_from
     from .showing.corner_plot import draw_corners
     from .showing.pictures import QuickUpdates
-    from .stopping.processes import Processes, are_several, is_first
+    from .stopping.processes import are_several, is_first
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -70,33 +69,6 @@ if TYPE_CHECKING:
 
 # Finite, unlike -inf: a whole shell of invalid points then has an evidence that arithmetic can use.
 NSS_INVALID_LOG_LIKELIHOOD = -1e30
-
-
-class _Around(NamedTuple):
-    """What is held around a fit, from before the host reads its folder until its results are stored."""
-
-    search: NSS
-    lock: FolderLock
-    processes: Processes
-
-
-# The host calls ``run`` with nothing of it. A search holds no state of a fit: it can be pickled amid one.
-_around: ContextVar[_Around | None] = ContextVar("what is held around the fit that goes on", default=None)
-
-
-class _ResumeState(NativeFileCheckpointer):
-    """The checkpoint as the host knows it: what it looks for, and what it discards when the results are on disk."""
-
-    def path(self, paths: AbstractPaths) -> Path | None:
-        """Where it is; for a fit in a database too, in whose folder the searches of the host store nothing."""
-        if isinstance(paths, DatabasePaths):
-            return Path(paths.search_internal_path) / self.filename
-        return super().path(paths)
-
-    def discard(self, paths: AbstractPaths) -> None:
-        path = self.path(paths)
-        if path is not None:
-            discard(path)
 
 
 class NSS(NonLinearSearch):
@@ -128,14 +100,13 @@ class NSS(NonLinearSearch):
         Iterations between checkpoints; where so many take longer, one is made after 30 s. ``None`` for never.
     iterations_per_quick_update
         Iterations between pictures of the best live point and of the run. Sampling waits for them, unless the
-        host's config says ``quick_update_background``: choose it so that the time of one picture is a small part
-        of that of so many iterations. ``None`` takes the host's config.
+        host's config says ``quick_update_background``. ``None`` takes the host's config.
     iterations_per_full_update
         Iterations between results of the run so far: samples, summary and plots. Sampling waits for them. ``None``
         takes the host's config.
     number_of_cores
-        As many devices for JAX on a CPU, over which chains are divided, as over several GPUs. It must be told before
-        Python starts, by ``JAX_NUM_CPU_DEVICES``; a warning says so where it was not.
+        Devices of JAX on a CPU, over which chains are divided, as over several GPUs. ``JAX_NUM_CPU_DEVICES`` must say
+        so before Python starts; a warning tells where it does not.
     seed
         Seeds the initial live points and the sampling.
     silence
@@ -153,13 +124,11 @@ class NSS(NonLinearSearch):
         the samples of nested sampling, with ``start_from`` for ``5 * n_live``.
     start_from
         What is known of the posterior: the result, or the samples, of a fit of the same parameters, or a list of
-        them. A quarter of the live points, with chains as short as they may be, then look for what that does not
-        know, and importance draws that begin with both give the evidence under the model's priors. Where these pass
-        no check, a whole run follows, as without a start.
+        them. A quarter of the live points look for what that does not know, and importance draws give the evidence
+        under the model's priors. If the draws fail a check, a full run follows, as without a start.
     moves
-        How chains move: ``"shrink"`` on slices whose bracket only shrinks, steered by other lineages of live points,
-        ``"step_out"`` on blackjax's own, bit for bit, in the model's parameters, which take two to four times as many
-        evaluations, and fail where a prior is a spike.
+        How chains move: ``"shrink"`` on slices whose bracket only shrinks, steered by other lineages of live points;
+        ``"step_out"`` as blackjax's, bit for bit, in the model's parameters, at two to four times the evaluations.
 
     Raises
     ------
@@ -196,7 +165,7 @@ class NSS(NonLinearSearch):
     test_mode_budget = {"termination": -1.0}
     objective_target = cap.ObjectiveTarget(cap.ObjectiveQuantity.LOG_LIKELIHOOD, cap.CoordinateSpace.PHYSICAL)
     invalid_value = NSS_INVALID_LOG_LIKELIHOOD
-    resume_state: _ResumeState = _ResumeState(  # pyright: ignore[reportIncompatibleVariableOverride]
+    resume_state: ResumeState = ResumeState(  # pyright: ignore[reportIncompatibleVariableOverride]
         "nss_checkpoint.pkl", loader=lambda path: _load_checkpoint(path)
     )
 
@@ -230,27 +199,8 @@ class NSS(NonLinearSearch):
         if _import_error is not None:
             raise checks.why_not_imported(_import_error) from _import_error
 
-        checks.check_folder("name", name, str)
-        checks.check_folder("path_prefix", path_prefix, str, Path)
-        checks.check_folder("unique_tag", unique_tag, str, Path)
-        checks.check_session(session)
-        checks.check_count("n_live", n_live, minimum=2)
-        checks.check_count("num_delete", num_delete)
-        checks.check_count("number_of_cores", number_of_cores)
-        if num_mcmc_steps is not None:
-            checks.check_count("num_mcmc_steps", num_mcmc_steps)
-        if chunk_size is not None:
-            checks.check_count("chunk_size", chunk_size)
-        checks.check_interval("checkpoint_interval", checkpoint_interval)
-        checks.check_interval("iterations_per_quick_update", iterations_per_quick_update)
-        checks.check_interval("iterations_per_full_update", iterations_per_full_update)
-        checks.check_seconds("stalled_after", stalled_after)
-        checks.check_importance(num_importance_draws, n_eff)
-        known = checks.check_start_from(start_from, num_importance_draws)
-        checks.check_choice("moves", moves, MOVES)
-        checks.check_num_delete(num_delete, n_live)
-        checks.check_termination(termination)
-        checks.check_count("seed", seed, minimum=0, maximum=2**63 - 1)
+        given = locals()
+        checks.check_arguments({argument: given[argument] for argument in checks.ARGUMENTS}, MOVES)
 
         super().__init__(
             name=name,
@@ -274,7 +224,7 @@ class NSS(NonLinearSearch):
         self.stalled_after = stalled_after
         self.num_importance_draws = num_importance_draws
         self.n_eff = n_eff
-        self.start_from = known
+        self.start_from = checks.fits_in(start_from)
         self.moves = moves
 
         if doubt := checks.doubt_about_cores(number_of_cores, default_devices()):
@@ -302,13 +252,13 @@ class NSS(NonLinearSearch):
         return result
 
     def _fit_with_others(self, model: AbstractPriorModel, analysis: Analysis, info: dict | None) -> Any:
-        with self._held() as (_, lock, processes):
+        with around(self) as (_, lock, processes):
             plan = plans_of(self, model.prior_count)[0]
             fingerprint = fingerprint_of(plan.settings, model, processes.devices)
             with processes.one_fit(fingerprint, self.logger):
                 # Before the host unpacks the folder's zip, for which it deletes the folder.
                 self.paths.model, self.paths.unique_tag = analysis.modify_model(deepcopy(model)), self.unique_tag
-                self._take_folder(lock)
+                take_folder(self.paths, lock, self.logger)
                 result = super().fit(model=model, analysis=analysis, info=info)
                 if isinstance(self.paths, DatabasePaths):  # whose checkpoint the host does not know of
                     self.resume_state.discard(self.paths)
@@ -316,7 +266,7 @@ class NSS(NonLinearSearch):
 
     def start_resume_fit(self, analysis: Analysis, model: AbstractPriorModel) -> Result:
         """The result of the fit as the host makes it; that of the first process, if it has a finished fit."""
-        with self._held() as (_, _, processes):
+        with around(self) as (_, _, processes):
             finished = processes.same(())
         if not finished:
             return super().start_resume_fit(analysis=analysis, model=model)
@@ -333,20 +283,19 @@ class NSS(NonLinearSearch):
         ctx
             What the host hands to a search: the model, and the fitness that its likelihood goes through.
         """
-        with self._held() as (_, lock, processes):
-            self._take_folder(lock)
+        with around(self) as (_, lock, processes):
+            take_folder(self.paths, lock, self.logger)
             plans, scouted = plans_of(self, ctx.model.prior_count), None
             if processes.agree(len(plans) > 1 and started_in_vain(self.checkpoint_file)):
                 del plans[0]
             for plan in plans:
-                fit = Fit(self, ctx, plan, processes, lock.check, scouted)
-                self._sample(fit, ctx)
-                if fit.suffices:
+                ending = self._sample(Fit(self, ctx, plan, processes, lock.check, scouted), ctx)
+                if processes.agree(ending.suffices):
                     break
-                scouted = fit.given_up()
-            return fit.result()
+                scouted = ending.given_up(self.logger)
+            return ending.archived(self.logger)
 
-    def _sample(self, fit: Fit, ctx: FitContext) -> None:
+    def _sample(self, fit: Fit, ctx: FitContext) -> results.Ending:
         """The outer loop: iterations on the device, and between them what is due."""
         with fit:
             fit.begin()
@@ -357,7 +306,7 @@ class NSS(NonLinearSearch):
                     fit.save_if(due.checkpoint)
                     with fit.answering():
                         self._show(fit, due, ctx)
-                fit.converge()
+                return fit.converge()
 
     def result_via_completed_fit(self, analysis: Analysis, model: AbstractPriorModel) -> Result:
         """The result of the fit that ended in this folder; refused if ``analysis`` finds another likelihood there."""
@@ -372,21 +321,11 @@ class NSS(NonLinearSearch):
             ) from error
         result = super().result_via_completed_fit(analysis=analysis, model=model)
         if are_several():
-            with self._held() as (_, _, processes):
+            with around(self) as (_, _, processes):
                 processes.same(arrays_of_result(result))
-        asked_for = {name: getattr(self, name) for name in ASKED_OF_A_FINISHED_FIT}
-        samples_info = getattr(result.samples, "samples_info", None) or {}
-        doubt = doubt_about_finished(self._arguments_of_the_finished_fit(), asked_for, samples_info)
-        if doubt:
+        if doubt := doubt_about_finished(self, result):
             self.logger.warning(doubt)
         return result
-
-    def _arguments_of_the_finished_fit(self) -> dict[str, Any]:
-        """Those that were given to the search of the finished fit, empty if they were not stored."""
-        try:
-            return self.paths.load_json("search")["arguments"]
-        except (OSError, KeyError, TypeError, ValueError):
-            return {}
 
     def fitness_overrides(self, analysis: Analysis) -> dict:
         """The host's per-evaluation quick updates are off: ``run`` makes its own, between iterations."""
@@ -409,29 +348,6 @@ class NSS(NonLinearSearch):
     @property
     def _nss_checkpoint_path(self) -> Path | None:
         return self.checkpoint_file
-
-    @contextmanager
-    def _held(self) -> Iterator[_Around]:
-        """Within, the folder stays this process's once it is taken, also in what the host calls."""
-        around = _around.get()
-        if around is not None and around.search is self:
-            yield around
-            return
-        with FolderLock(self.logger) as lock:
-            around = _Around(self, lock, Processes())
-            token = _around.set(around)
-            try:
-                yield around
-            finally:
-                _around.reset(token)
-
-    def _take_folder(self, lock: FolderLock) -> None:
-        """Hold the fit's folder, and make sure that its zip can be unpacked."""
-        if isinstance(self.paths, NullPaths):
-            return
-        folder = Path(self.paths.output_path)
-        lock.take(folder, lambda: self.paths.is_complete or checks.archive_path(folder).exists())
-        checks.check_archive(folder, self.logger)
 
     def _show(self, fit: Fit, due: Due, ctx: FitContext) -> None:
         """Pictures of the run and its results so far, if they are due."""
@@ -470,31 +386,15 @@ class NSS(NonLinearSearch):
 
     def samples_info_from(self, search_internal: _NSSInternal | None = None) -> dict:
         """The entries of ``samples_info.json``; the archived run is loaded if none is given."""
-        internal = search_internal or self.load_search_internal()
-        info = {
-            "log_evidence": float(np.mean(internal.logZs)),
-            "log_evidence_error": float(np.std(internal.logZs)),
-            "total_samples": int(internal.evals),
-            "total_accepted_samples": len(internal.positions),
-            "time": float(internal.wall_time),
-            "sampling_time": float(internal.sampling_time),
-            "number_live_points": int(internal.n_live),
-            "num_mcmc_steps": int(internal.num_mcmc_steps),
-            "num_delete": int(internal.num_delete),
-            "termination": float(internal.termination),
-            "ess": int(internal.ess),
-            **internal.trust,
-        }
-        return {name: results.finite_or_none(value) for name, value in info.items()}
+        return results.samples_info_of(search_internal or self.load_search_internal())
 
     def raw_samples_from(self, model: AbstractPriorModel, search_internal: _NSSInternal) -> RawSamples:
         """The run's points with weights that sum to one, as the host turns them into samples."""
-        weights = np.exp(search_internal.log_weights - np.max(search_internal.log_weights))
         return RawSamples(
             parameters=np.asarray(search_internal.positions),
             log_likelihood=np.asarray(search_internal.loglikelihoods),
             log_prior=search_internal.log_priors,
-            weights=weights / weights.sum(),
+            weights=softmax(search_internal.log_weights),
             info=self.samples_info_from(search_internal),
             label="NSS",
         )

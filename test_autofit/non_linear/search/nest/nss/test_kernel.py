@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss.sampling import kernel, lanes, slices, steering
+from autofit.non_linear.search.nest.nss.sampling import chains, kernel, lanes, slices, steering
 from blackjax.ns.base import init_state_strategy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -42,7 +42,7 @@ def runs(
     log_likelihood,
     num_delete,
     num_steps,
-    max_shrinkage=slices.MAX_SHRINKAGE,
+    max_shrinkage=chains.MAX_SHRINKAGE,
     lanes=None,
     flat=lambda x: x,
     iterations=4,
@@ -131,7 +131,7 @@ def test_same_bits_in_single_precision():
 
 
 def test_an_exhausted_budget_leaves_the_chain_in_place(monkeypatch):
-    monkeypatch.setattr(slices, "MAX_SHRINKAGE", 3)
+    monkeypatch.setattr(chains, "MAX_SHRINKAGE", 3)
     init, blackjax_run, our_run = runs(LIKELIHOODS["peaked"], 20, 6, max_shrinkage=3, lanes=6)
     state = init(jax.random.uniform(jax.random.PRNGKey(1), (60, 4), minval=-1.0, maxval=1.0))
     ours = our_run(state, jax.random.PRNGKey(2))

@@ -20,7 +20,7 @@ from autofit.non_linear.search.nest.nss import checks
 from autofit.non_linear.search.nest.nss.evidence.prior_space import for_all_rows, parameters_at, to_standard_normal
 from autofit.non_linear.search.nest.nss.saving import checkpoint, resume
 from autofit.non_linear.search.nest.nss.saving import lock as locks
-from autofit.non_linear.search.nest.nss.saving.lock import FolderInUseError, FolderLock
+from autofit.non_linear.search.nest.nss.saving.folder import FolderInUseError, FolderLock
 from autofit.non_linear.search.nest.nss.showing import pictures
 from autofit.non_linear.search.nest.nss.stopping.device_thread import DeviceThread
 from autofit.non_linear.search.nest.nss.stopping.signals import TIMERS, Interruptions, handlers_to_replace

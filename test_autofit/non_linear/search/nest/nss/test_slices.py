@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss.sampling import lanes, slices
+from autofit.non_linear.search.nest.nss.sampling import chains, lanes
 from autofit.non_linear.search.nest.nss.sampling.slices import (
     MAX_SHRINKAGE,
     MOVES,
@@ -165,7 +165,7 @@ def test_a_bracket_that_only_shrinks_goes_through_blackjax_s_points(optimised):
 @pytest.mark.parametrize("max_shrinkage", [MAX_SHRINKAGE, 5])
 def test_several_candidates_in_a_tick_find_the_same_points_in_fewer_ticks(monkeypatch, max_shrinkage):
     """With the budget of a bracket spent too, amid the candidates of a tick."""
-    monkeypatch.setattr(slices, "MAX_SHRINKAGE", max_shrinkage)
+    monkeypatch.setattr(chains, "MAX_SHRINKAGE", max_shrinkage)
     start = np.random.default_rng(1).uniform(0.5, 0.6, (N_CHAINS, N_DIM))
     likelihood = lambda x: 0.01 - jnp.sum((x - 0.55) ** 2)  # noqa: E731
     moves = MOVES["shrink"]

@@ -11,7 +11,7 @@ import pytest
 from autofit import exc
 from autofit.non_linear.search.nest.nss import opinion
 from autofit.non_linear.search.nest.nss.evidence import importance, start
-from autofit.non_linear.search.nest.nss.fit import Fit
+from autofit.non_linear.search.nest.nss.results import Ending
 from autofit.non_linear.search.nest.nss.saving import checkpoint
 from autofit.non_linear.search.nest.nss.showing.schedule import Schedule
 from support.comparing import same_run
@@ -113,11 +113,11 @@ def test_draws_that_are_too_few_are_in_vain_too(monkeypatch, caplog):
 
 
 def leave_in_the_whole_run(search, problem, iteration):
-    begun, original = [], Fit.given_up
+    begun, original = [], Ending.given_up
 
-    def given_up(fit):
+    def given_up(ending, logger):
         begun.append(True)
-        return original(fit)
+        return original(ending, logger)
 
     def until_next(_schedule, at, _pace):
         if begun and at >= iteration:
@@ -126,7 +126,7 @@ def leave_in_the_whole_run(search, problem, iteration):
 
     search.paths.model = problem.model
     with (
-        mock.patch.object(Fit, "given_up", given_up),
+        mock.patch.object(Ending, "given_up", given_up),
         mock.patch.object(Schedule, "until_next", until_next),
         nothing_saved(),
         pytest.raises(KeyboardInterrupt),

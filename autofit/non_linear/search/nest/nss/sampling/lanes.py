@@ -1,7 +1,7 @@
 """Chains in lanes: an update of nested slice sampling in which no chain waits for another.
 
 blackjax moves its chains in lockstep: for every slice, all wait for the slowest to step out left, then right, then
-shrink, and the likelihood is compiled at five places. Here each chain is a small state machine (``slices.py``) that
+shrink, and the likelihood is compiled at five places. Here each chain is a small state machine (``chains.py``) that
 stands wherever its own slice stands, and one tick evaluates the likelihood once for every lane. Each chain draws the
 same random numbers from the same keys as in blackjax, so with blackjax's moves the points are the same: to the last
 bit with a lane for each chain, to rounding with fewer.
@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 from blackjax.ns.base import NSState, StateWithLogLikelihood, delete_fn
 
+from .chains import Chain, ChainInfo, Slice, select
 from .records import UpdateInfo, jumps, ranks
 from .sharding import divided
-from .slices import Chain, ChainInfo, Moves, Slice, select
+from .slices import Moves
 
 
 def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves, devices: int = 1) -> Callable:

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..evidence.mixture import Mixture
     from .records import ChainRecord
 
 
@@ -119,7 +118,7 @@ class Run(NamedTuple):
     fingerprint: dict
     draws: list
     pace: float = 0.0
-    densities: tuple[Mixture, ...] = ()
+    densities: tuple[Any, ...] = ()
     scouted: Scouted | None = None
 
     def after(self, carry: tuple, block: Any, done: Any, seconds: float) -> Run:

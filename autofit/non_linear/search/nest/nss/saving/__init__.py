@@ -1,0 +1,1 @@
+"""The folder of a fit: checkpoints, what is refused, locks. Never sampling, pictures or signals."""

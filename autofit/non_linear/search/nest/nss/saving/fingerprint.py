@@ -10,6 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from autofit.mapper.identifier import Identifier
 
+from ..evidence.mixture import Mixture
+from ..sampling.run import Run
+from .history import CheckpointError
+
 #: Another value of these is another run; another value of the rest of a fingerprint is worth a warning.
 MUST_MATCH = ("settings", "parameters", "model", "precision")
 #: The square root of the precision of a double.
@@ -17,6 +21,8 @@ ROUNDING = math.sqrt(np.finfo(float).eps)
 #: By how much the same log likelihood may differ between devices, or where it is noisy, as inversions are on GPUs:
 #: the relative tolerance of the host's own check of a resumed fit, and what changes no posterior.
 NOISE = {"relative": 1e-5, "absolute": 0.01}
+# In standard deviations, by how much two fits of a density to the same samples may differ.
+DENSITY_TOLERANCE = 0.2
 
 
 def fingerprint_of(settings: dict[str, Any], model: Any, devices: Sequence[Any]) -> dict[str, Any]:
@@ -84,3 +90,37 @@ def _differences(name: str, saved: Any, current: Any) -> list[str]:
             return [f"the {name} were in the order {', '.join(saved)}"]
         return [f"the {name} had {', '.join(gone) or 'nothing more'} and have {', '.join(new) or 'nothing more'}"]
     return [f"{name} was {saved} and is {current}"]
+
+
+def check_shape(run: Run) -> None:
+    position, settings = run.state.particles.position, run.fingerprint
+    expected = (settings["settings"]["n_live"], len(settings["parameters"])), jnp.result_type(float)
+    if (position.shape, position.dtype) != expected:
+        raise CheckpointError(
+            f"The checkpoint has live points of shape {position.shape} and type {position.dtype}; this fit needs "
+            f"{expected[0]} and {expected[1]}."
+        )
+
+
+def check_densities(before: tuple[Mixture, ...], now: tuple[Mixture, ...]) -> None:
+    """Whether densities are of the same samples, but for those without weight, which a loaded fit lacks."""
+    for index, (old, new) in enumerate(zip(before, now, strict=True)):
+        (mean, deviation), (mean_now, deviation_now) = old.mean_and_deviation, new.mean_and_deviation
+        off = np.abs(mean_now - mean) / deviation + np.abs(np.log(deviation_now / deviation))
+        if np.max(off) > DENSITY_TOLERANCE:
+            worst = np.argmax(off)
+            raise CheckpointError(
+                f"Since the checkpoint start_from[{index}] changed: where the prior is a standard normal, parameter "
+                f"{worst} was {mean[worst]:.3g} ± {deviation[worst]:.2g} and is {mean_now[worst]:.3g} ± "
+                f"{deviation_now[worst]:.2g}."
+            )
+
+
+def check_values(before: Any, now: Any) -> None:
+    """Whether live points have the values they had, but for noise in the likelihood."""
+    found = first_difference(before, now, **NOISE)
+    if found:
+        raise CheckpointError(
+            f"The {found.meaning} of a checkpointed live point was {found.before:.10g} and is {found.now:.10g} now: "
+            "the data, the analysis or the model changed since the checkpoint."
+        )

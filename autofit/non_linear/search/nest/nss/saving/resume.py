@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from autofit import exc
 
@@ -16,46 +15,12 @@ from ..sampling import records
 from ..sampling.run import Run, Scouted
 from . import checkpoint
 from .checkpoint import CheckpointError, DamagedCheckpointError, Extent, History
-from .fingerprint import NOISE, differences, first_difference
+from .fingerprint import check_densities, check_shape, check_values, differences, first_difference
 
 # What the settings of a run say of its start where it starts from the prior.
 NOTHING = "nothing"
-# What changes the result of a fit, but not the folder that the host gives it.
-ASKED_OF_A_FINISHED_FIT = ("moves", "num_importance_draws", "n_eff", "start_from")
-# In standard deviations, by how much two fits of a density to the same samples may differ.
-DENSITY_TOLERANCE = 0.2
 # How old the newest checkpoint may be: a checkpoint takes milliseconds, an iteration may take a minute.
 MAX_AGE_SECONDS = 30.0
-
-
-def doubt_about_finished(stored: dict, asked_for: dict, samples_info: dict) -> str:
-    """
-    What a finished fit was not asked for and is now, and how to get it; empty if that is nothing.
-
-    Parameters
-    ----------
-    stored
-        The arguments of the search that finished, as far as they were stored.
-    asked_for
-        Those of ``ASKED_OF_A_FINISHED_FIT`` now.
-    samples_info
-        That of the finished fit.
-    """
-    changed = [
-        f"{name}={value!r} (it was {stored[name]!r})"
-        for name, value in asked_for.items()
-        if name in stored and value != stored[name]
-    ]
-    if (asked_for["n_eff"] or 0) <= samples_info.get("ess", 0):
-        changed = [told for told in changed if not told.startswith("n_eff=")]
-    if asked_for["start_from"] and samples_info and "start_unknown" not in samples_info:
-        changed.append("start_from (it began without)")
-    if not changed:
-        return ""
-    return (
-        f"This fit is finished, and its result is returned as it is, without {', '.join(changed)}. For a result with "
-        "them, give the fit another name or unique_tag; with start_from=[this result] that takes few evaluations."
-    )
 
 
 def started_in_vain(path: Path | None) -> bool:
@@ -172,10 +137,10 @@ class RunCheckpoint:
             If a value differs; the message names both.
         """
         with self._refusing():
-            _check_shape(run)
-            _check_densities(run.densities, densities)
+            check_shape(run)
+            check_densities(run.densities, densities)
             now = jax.device_get(evaluate(np.asarray(run.state.particles.position)).particles)
-            _check_values(run.state.particles, now)
+            check_values(run.state.particles, now)
         if rounding := first_difference(run.state.particles, now):
             self._logger.warning(
                 "The %s of a checkpointed live point was %.12g and is %.12g now: more than rounding, as on another "
@@ -311,37 +276,3 @@ class NoCheckpoint(RunCheckpoint):
 
     def _without_points(self) -> tuple[list, list]:
         return [], []
-
-
-def _check_shape(run: Run) -> None:
-    position, settings = run.state.particles.position, run.fingerprint
-    expected = (settings["settings"]["n_live"], len(settings["parameters"])), jnp.result_type(float)
-    if (position.shape, position.dtype) != expected:
-        raise CheckpointError(
-            f"The checkpoint has live points of shape {position.shape} and type {position.dtype}; this fit needs "
-            f"{expected[0]} and {expected[1]}."
-        )
-
-
-def _check_densities(before: tuple[Mixture, ...], now: tuple[Mixture, ...]) -> None:
-    """Whether densities are of the same samples, but for those without weight, which a loaded fit lacks."""
-    for index, (old, new) in enumerate(zip(before, now, strict=True)):
-        (mean, deviation), (mean_now, deviation_now) = old.mean_and_deviation, new.mean_and_deviation
-        off = np.abs(mean_now - mean) / deviation + np.abs(np.log(deviation_now / deviation))
-        if np.max(off) > DENSITY_TOLERANCE:
-            worst = np.argmax(off)
-            raise CheckpointError(
-                f"Since the checkpoint start_from[{index}] changed: where the prior is a standard normal, parameter "
-                f"{worst} was {mean[worst]:.3g} ± {deviation[worst]:.2g} and is {mean_now[worst]:.3g} ± "
-                f"{deviation_now[worst]:.2g}."
-            )
-
-
-def _check_values(before: Any, now: Any) -> None:
-    """Whether live points have the values they had, but for noise in the likelihood."""
-    found = first_difference(before, now, **NOISE)
-    if found:
-        raise CheckpointError(
-            f"The {found.meaning} of a checkpointed live point was {found.before:.10g} and is {found.now:.10g} now: "
-            "the data, the analysis or the model changed since the checkpoint."
-        )

@@ -1,4 +1,4 @@
-"""One process per folder: the lock of a fit, from before the host reads the folder until its results are stored.
+"""The folder of a fit: one process at a time, and a zip that can be unpacked. Knows paths and locks, not runs.
 
 The lock file lies beside the folder, not in it: the host deletes, zips and unpacks the folder, and on a network file
 system a file that is open cannot be deleted.
@@ -7,15 +7,16 @@ system a file that is open cannot be deleted.
 import logging
 import os
 import socket
+import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import jax
 from autofit import exc
 from filelock import FileLock, Timeout
-
-from ..checks import hint_at_processes
 
 # How long to wait for a process that only reads a finished fit, before looking again whether it is one.
 SECONDS_PER_TRY = 1.0
@@ -141,3 +142,52 @@ def _file_id(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
+
+
+def hint_at_processes() -> str:
+    """What a user may have forgotten whose script a scheduler started several times; empty if that is not so."""
+    tasks = max(int(os.environ.get(name, "1")) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
+    if tasks <= jax.process_count():
+        return ""
+    return (
+        f" If the scheduler started this script {tasks} times to be one run, let it begin with import autofit, "
+        "import jax and jax.distributed.initialize()."
+    )
+
+
+def archive_path(folder: Path) -> Path:
+    """The zip that the host makes of a finished fit's folder."""
+    return folder.with_name(f"{folder.name}.zip")
+
+
+def check_archive(folder: Path, logger: logging.Logger) -> None:
+    """
+    Whether the zip of a finished fit can be unpacked, before the host deletes the folder beside it to do so. A zip
+    that was cut off while it was made of a finished folder is put aside.
+
+    Raises
+    ------
+    SearchException
+        If it cannot, and there is no finished folder; nothing is changed then.
+    """
+    archive = archive_path(folder)
+    if not archive.exists():
+        return
+    try:
+        with zipfile.ZipFile(archive) as content:
+            damaged = content.testzip()
+        why = f"the checksum of {damaged} in it is wrong" if damaged else ""
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        why = str(error)
+    if not why:
+        return
+    if (folder / ".completed").exists():
+        aside = archive.with_name(f"{archive.name}.damaged")
+        os.replace(archive, aside)
+        logger.warning("%s is damaged (%s) and is kept as %s; its folder is whole.", archive, why, aside.name)
+        return
+    raise exc.SearchException(
+        f"{archive} is damaged ({why}), as a full disk or a process killed at the end leaves it. Nothing was "
+        f"deleted: restore it from a copy; or move {archive.name} away, and the fit goes on from what is in "
+        f"{folder}, or begins anew where that holds nothing; or give this fit another name."
+    )

@@ -1,0 +1,53 @@
+"""Checkpoints and finished fits as the host knows them, and what a finished fit lacks that is asked for now."""
+
+from pathlib import Path
+from typing import Any
+
+from autofit.non_linear.checkpoint import NativeFileCheckpointer
+from autofit.non_linear.paths.abstract import AbstractPaths
+from autofit.non_linear.paths.database import DatabasePaths
+
+# What changes the result of a fit, but not the folder that the host gives it.
+ASKED_OF_A_FINISHED_FIT = ("moves", "num_importance_draws", "n_eff", "start_from")
+
+
+class ResumeState(NativeFileCheckpointer):
+    """The checkpoint as the host knows it: what it looks for, and what it discards when the results are on disk."""
+
+    def path(self, paths: AbstractPaths) -> Path | None:
+        """Where it is; for a fit in a database too, in whose folder the searches of the host store nothing."""
+        if isinstance(paths, DatabasePaths):
+            return Path(paths.search_internal_path) / self.filename
+        return super().path(paths)
+
+    def discard(self, paths: AbstractPaths) -> None:
+        from .checkpoint import discard  # which needs JAX, as the class of a search does not
+
+        path = self.path(paths)
+        if path is not None:
+            discard(path)
+
+
+def doubt_about_finished(search: Any, result: Any) -> str:
+    """What a finished fit was not asked for and is now, and how to get it; empty if that is nothing."""
+    asked_for = {name: getattr(search, name) for name in ASKED_OF_A_FINISHED_FIT}
+    samples_info = getattr(result.samples, "samples_info", None) or {}
+    try:
+        stored = search.paths.load_json("search")["arguments"]
+    except (OSError, KeyError, TypeError, ValueError):
+        stored = {}
+    changed = [
+        f"{name}={value!r} (it was {stored[name]!r})"
+        for name, value in asked_for.items()
+        if name in stored and value != stored[name]
+    ]
+    if (asked_for["n_eff"] or 0) <= samples_info.get("ess", 0):
+        changed = [told for told in changed if not told.startswith("n_eff=")]
+    if asked_for["start_from"] and samples_info and "start_unknown" not in samples_info:
+        changed.append("start_from (it began without)")
+    if not changed:
+        return ""
+    return (
+        f"This fit is finished, and its result is returned as it is, without {', '.join(changed)}. For a result with "
+        "them, give the fit another name or unique_tag; with start_from=[this result] that takes few evaluations."
+    )
