@@ -113,6 +113,7 @@ class Job:
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signals", "status", "requeued"),
     [
@@ -139,6 +140,7 @@ def test_a_slurm_job_goes_on_where_it_was_told_to_stop(signals, status, requeued
     assert np.array_equal(np.load(folder / "output" / "positions.npy"), expected)
 
 
+@pytest.mark.slow
 def test_a_slurm_job_of_two_tasks_is_one_run(environment, expected, tmp_path):
     folder = submission(tmp_path / "job", begins_with=blocks("python")[0])
     (folder / "job.sh").write_text(blocks("sh")[1])
@@ -158,6 +160,7 @@ def test_a_slurm_job_of_two_tasks_is_one_run(environment, expected, tmp_path):
     assert np.array_equal(np.load(folder / "output" / "positions.npy"), expected)
 
 
+@pytest.mark.slow
 def test_an_htcondor_job_that_is_evicted_goes_on_at_another_place(environment, expected, tmp_path):
     wanted = dict(line.split("=", 1) for line in blocks("text")[0].splitlines() if "=" in line)
     wanted = {name.strip(): value.strip() for name, value in wanted.items()}

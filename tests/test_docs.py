@@ -24,6 +24,7 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_runs(page, tmp_path, monkeypatch):
     """Block after block of a page, in one namespace, which knows a small ``model`` and its ``analysis``."""
@@ -66,4 +67,4 @@ def test_pages_build_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-c", "tools", MANUAL, tmp_path]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "kernel.NestedSliceSampler" in (tmp_path / "api.html").read_text()
+    assert "sampling.kernel.NestedSliceSampler" in (tmp_path / "api.html").read_text()

@@ -144,6 +144,7 @@ def installed(tmp_path_factory):
     return environment
 
 
+@pytest.mark.slow
 def test_installed_it_is_used_in_every_process_and_touches_no_file_of_the_host(installed):
     ours = installed.site_packages / "autofit_nss_overlay" / "search.py"
     assert installed.where_from("probe.py") == {ours}
@@ -217,6 +218,7 @@ def test_the_host_s_contract_is_kept(installed, tmp_path):
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_a_fit_begun_with_the_host_s_own_class_goes_on_with_ours(installed, tmp_path):
     (installed.folder / "interrupted.py").write_text(INTERRUPTED)
     output = str(tmp_path / "output")
@@ -233,6 +235,7 @@ def test_without_jax_or_blackjax_the_error_says_what_to_install(installed):
         installed.run("-c", missing)
 
 
+@pytest.mark.slow
 def test_uninstalled_the_host_is_as_it_was(tmp_path):
     environment = Environment(tmp_path / "environment")
     before = {path.relative_to(environment.site_packages) for path in environment.site_packages.iterdir()}
@@ -244,6 +247,7 @@ def test_uninstalled_the_host_is_as_it_was(tmp_path):
     assert environment.damaged_host_files() == []
 
 
+@pytest.mark.slow
 def test_editable_it_is_the_checkout(tmp_path):
     environment = Environment(tmp_path / "environment")
     environment.pip("install", "--no-deps", "--editable", str(REPOSITORY))
@@ -252,6 +256,7 @@ def test_editable_it_is_the_checkout(tmp_path):
     assert environment.damaged_host_files() == []
 
 
+@pytest.mark.slow
 def test_copied_over_the_host_it_works_and_passes_its_tests_there(tmp_path):
     environment = Environment(tmp_path / "environment")
     for folder in ("autofit", "test_autofit", "docs"):

@@ -1,14 +1,13 @@
 """The pull request, tried: the patch copied over PyAutoFit as PyPI has it, and its tests run there.
 
-    python tools/merge.py [--autofit 2026.10.26.1] [--parts 5]
+    python tools/merge.py [--autofit 2026.10.26.1]
 
 Our package is not installed there. Prints which files of the host are replaced, which are new and which have no use
-any more, then the tests. With fewer parts of those in PULL_REQUEST.md, their files and their tests.
+any more, then the tests.
 """
 
 import argparse
 import filecmp
-import re
 import shutil
 import subprocess
 import sys
@@ -22,21 +21,10 @@ PACKAGE = "autofit/non_linear/search/nest/nss"
 TOOLS = ("pytest", "pytest-xdist", "hypothesis", "ipykernel", "nbclient")
 
 
-def parts() -> dict[str, int]:
-    """Of which part of the pull request each file of the package and each of its tests is."""
-    text = (REPOSITORY / "PULL_REQUEST.md").read_text()
-    modules = {name: int(part) for part, name in re.findall(r"^\| (\d) \| `(\w+\.py)`", text, re.MULTILINE)}
-    for part, described in re.findall(r"^(\d)\. (\*\*.*?)(?=^\d\. |^\n|^`)", text, re.MULTILINE | re.DOTALL):
-        modules |= {name: int(part) for name in re.findall(r"`(test_\w+\.py)`", described)}
-    return modules
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--autofit", default="2026.10.26.1")
-    parser.add_argument("--parts", type=int, choices=range(1, 6), default=5, help="how many, from the first")
-    given = parser.parse_args()
-    autofit, part_of = given.autofit, parts()
+    autofit = parser.parse_args().autofit
 
     folder = Path(tempfile.mkdtemp())
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
@@ -52,15 +40,13 @@ def main() -> int:
     tests = f"test_{PACKAGE}"
     for name in tracked.stdout.splitlines():
         source, target = REPOSITORY / name, host / name
-        if name.startswith((PACKAGE, f"{tests}/test_")) and part_of.get(target.name, 5) > given.parts:
-            continue
         if target.exists() and not filecmp.cmp(source, target, shallow=False):
             print(f"replaced  {name}")
         elif not target.exists() and name.startswith("autofit"):
             print(f"new       {name}")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
-    for file in sorted((host / PACKAGE).glob("*.py")) if given.parts == 5 else ():
+    for file in sorted((host / PACKAGE).glob("*.py")):
         if not (REPOSITORY / PACKAGE / file.name).exists():
             print(f"unused    {PACKAGE}/{file.name}")
     where = "import autofit as af, sys; print(sys.modules[af.NSS.__module__].__file__)"

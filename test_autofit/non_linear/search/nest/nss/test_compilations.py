@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parent / "support" / "fit_of_other_data.py"
 
 
+@pytest.mark.slow
 def test_a_second_fit_of_other_data_compiles_nothing_where_data_are_no_constants(tmp_path):
     environment = {
         **os.environ,

@@ -15,6 +15,7 @@ def runs():
     return {(moves, chunk_size, devices): result for moves, chunk_size, devices, result in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 3, 4])
 @pytest.mark.parametrize("moves", ["shrink", "step_out"])
 def test_the_same_bytes_on_any_number_of_devices_with_as_many_lanes_on_each(runs, moves, devices):
@@ -30,6 +31,7 @@ def test_with_other_lanes_it_is_the_same_but_for_rounding(runs):
     assert found["log_evidence"] == pytest.approx(expected["log_evidence"], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_on_other_numbers_of_devices(tmp_path):
     output, log_path = tmp_path / "killed", tmp_path / "killed.log"
     with open(log_path, "w") as log:

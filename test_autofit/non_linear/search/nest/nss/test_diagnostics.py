@@ -93,6 +93,7 @@ def trust_in(run, num_mcmc_steps, lineages=1):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_mcmc_steps", "suspected"), [(20, 0), (5, 5), (2, 5)])
 def test_chains_that_are_too_short_are_found_and_good_ones_are_not(num_mcmc_steps, suspected):
     doubts = [
@@ -103,6 +104,7 @@ def test_chains_that_are_too_short_are_found_and_good_ones_are_not(num_mcmc_step
     assert all("num_mcmc_steps=20" in text for found in doubts for text in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_live", "num_mcmc_steps"), [(100, 5), (400, 5), (400, 2), (1600, 2)])
 def test_the_excess_of_the_evidence_is_foreseen(n_live, num_mcmc_steps):
     """Within a third, over ten seeds, of an excess of 0.4 to 2 nats; more live points make it less."""
@@ -114,6 +116,7 @@ def test_the_excess_of_the_evidence_is_foreseen(n_live, num_mcmc_steps):
     assert np.mean([entry["log_evidence_excess"] for entry in found]) == pytest.approx(excess, rel=0.35, abs=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_live", "num_mcmc_steps"), [(200, 5), (400, 2), (400, 5)])
 def test_with_lineages_the_evidence_is_right_with_few_slices_too(n_live, num_mcmc_steps):
     """Where without them it is too high by up to one and a half nats; over forty seeds, and its error covers it."""
@@ -127,6 +130,7 @@ def test_with_lineages_the_evidence_is_right_with_few_slices_too(n_live, num_mcm
     assert all(entry["log_evidence_excess"] == 0.0 for entry in found)
 
 
+@pytest.mark.slow
 def test_short_chains_are_said_to_cost_precision():
     (run,) = runs(correlated(), 400, 50, 1, [1], SHRINKING)
     doubt = trust.doubts_about_run(trust_in(run, 1, lineages=16), 10, 1)[0]
@@ -194,6 +198,7 @@ def test_the_end_is_unknown_where_nothing_falls_or_little_is_known():
     assert trust.iterations_left(when, np.full(100, np.inf), -3.0, 10.0) is None
 
 
+@pytest.mark.slow
 def test_settings_that_are_too_small_are_named_with_what_to_use(caplog):
     problem = gaussian_in_a_box(4)
     with caplog.at_level(logging.WARNING):
@@ -216,6 +221,7 @@ def test_good_settings_and_a_good_run_are_not_warned_of(caplog):
     assert internal.trust["unmoved_slices"] == 0.0
 
 
+@pytest.mark.slow
 def test_a_plateau_is_warned_of(caplog):
     problem = Problem(box(2), lambda x: 0.0 * x[0])
     with caplog.at_level(logging.WARNING):

@@ -138,6 +138,7 @@ def sampler_without_end():
     )
 
 
+@pytest.mark.slow
 def test_first_later_and_resumed_iterations_share_one_compilation(tmp_path):
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
@@ -177,6 +178,7 @@ def programs_compiled(tmp_path):
     compilation_cache.reset_cache()
 
 
+@pytest.mark.slow
 def test_a_resumed_fit_compiles_nothing_that_is_in_the_cache(programs_compiled):
     problem = gaussian_in_a_box(2)
     settings = dict(name="n", n_live=60, num_delete=20, num_mcmc_steps=3, checkpoint_interval=2)
@@ -192,6 +194,7 @@ def test_a_resumed_fit_compiles_nothing_that_is_in_the_cache(programs_compiled):
     assert not programs_compiled
 
 
+@pytest.mark.slow
 def test_the_size_of_chunks_is_felt_only_in_rounding():
     """XLA contracts a * b + c to one operation, rounded once, in some shapes and not in others."""
     problem, settings = gaussian_in_a_box(3), dict(n_live=70, num_delete=30, num_mcmc_steps=4)
@@ -203,6 +206,7 @@ def test_the_size_of_chunks_is_felt_only_in_rounding():
         assert chunk_size < 30 or same_run(default, chunked)
 
 
+@pytest.mark.slow
 def test_no_more_likelihoods_than_a_chunk_are_in_memory_at_once(caplog):
     sizes = set()
 
@@ -220,6 +224,7 @@ def test_no_more_likelihoods_than_a_chunk_are_in_memory_at_once(caplog):
     assert "Likelihoods evaluated at once: 7 on each of 1 CPU (cpu)." in caplog.text
 
 
+@pytest.mark.slow
 def test_a_fit_interrupted_again_and_again_ends_with_the_same_bytes(caplog):
     """Each session is left at another iteration, between and on checkpoints."""
     problem = two_modes()

@@ -53,6 +53,7 @@ def same(found, expected):
     return np.array_equal(found.samples.parameter_lists, expected.samples.parameter_lists)
 
 
+@pytest.mark.slow
 def test_the_next_search_of_a_chain_takes_the_first_one_s_posterior_as_its_prior(problem):
     first = fit(af.NSS(name="first", **QUICK), problem)
     model = first.model_centred_absolute(a=0.5)
@@ -63,6 +64,7 @@ def test_the_next_search_of_a_chain_takes_the_first_one_s_posterior_as_its_prior
     assert means == pytest.approx(problem.mean, abs=0.3)
 
 
+@pytest.mark.slow
 def test_a_grid_search_that_is_killed_in_a_cell_goes_on_to_the_same_cells(problem, killed_once, output_path, caplog):
     def grid(name):
         model = problem.model
@@ -80,6 +82,7 @@ def test_a_grid_search_that_is_killed_in_a_cell_goes_on_to_the_same_cells(proble
     assert "Resuming NSS" in caplog.text
 
 
+@pytest.mark.slow
 def test_several_analyses_in_a_factor_graph_killed_once(killed_once):
     """Two data sets of one shared and one own parameter each: the evidence of the product is known."""
 
@@ -103,6 +106,7 @@ def test_several_analyses_in_a_factor_graph_killed_once(killed_once):
     assert np.array_equal(graph_fit("killed").parameter_lists, expected.parameter_lists)
 
 
+@pytest.mark.slow
 def test_a_fit_in_a_database_that_is_killed_goes_on(problem, killed_once, tmp_path, caplog):
     def search(name):
         session = af.db.open_database(str(tmp_path / f"{name}.sqlite"))

@@ -50,6 +50,7 @@ def start(tmp_path):
         session.__exit__()
 
 
+@pytest.mark.slow
 def test_four_processes_return_the_bytes_of_one_and_the_first_alone_speaks(start, alone, tmp_path):
     processes = start(4)
     assert processes.statuses() == [0, 0, 0, 0], processes.told()
@@ -86,6 +87,7 @@ def test_killed_on_two_processes_it_goes_on_on_three_of_two_devices_and_then_on_
     assert same(result, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "told", "status"),
     [
@@ -108,6 +110,7 @@ def test_a_signal_to_any_ends_all_after_a_save(number, told, status, start, alon
     assert same(tmp_path / "result.npz", alone)
 
 
+@pytest.mark.slow
 def test_a_signal_amid_a_long_iteration_is_answered_by_the_first_alone(tmp_path):
     with Processes(2, "stalling_fit.py", tmp_path, "stalling", folder=tmp_path) as processes:
         while not (tmp_path / "stalled").exists():
@@ -121,6 +124,7 @@ def test_a_signal_amid_a_long_iteration_is_answered_by_the_first_alone(tmp_path)
         assert sent < checkpoint_time(tmp_path) / 1e9
 
 
+@pytest.mark.slow
 def test_a_process_that_stands_still_is_told_of_and_waited_for(start, alone, tmp_path):
     processes = start(2)
     wait_for_a_checkpoint(tmp_path / "output")
@@ -152,6 +156,7 @@ def test_a_process_with_another_fit_is_refused(what, named, tmp_path):
     assert not list((tmp_path / "output").rglob("nss_checkpoint.pkl"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", [0, 1])
 def test_where_one_fails_all_end_and_its_log_says_why(failing, tmp_path):
     with Processes(2, "unlike_fit.py", tmp_path / "output", f"{failing} fails", folder=tmp_path) as processes:

@@ -86,6 +86,7 @@ def test_a_signal_in_an_iteration_of_minutes_saves_the_one_before_and_ends_the_p
         assert found[name].tobytes() == expected[name].tobytes(), name
 
 
+@pytest.mark.slow
 def test_a_signal_during_the_first_evaluations_of_a_session_ends_the_process(tmp_path):
     child = Child(tmp_path / "fit", "stalling_at_once").wait_until_it_stalls()
     child.process.send_signal(signal.SIGTERM)
@@ -174,6 +175,7 @@ def test_a_signal_in_a_quick_update_is_answered_and_the_handlers_are_restored(
     assert {number: signal.getsignal(number) for number in handlers} == handlers
 
 
+@pytest.mark.slow
 def test_the_user_s_handler_is_called_after_the_save_and_decides(problem, handlers):
     expected, _ = af.NSS(**SETTINGS)._fit(problem.model, problem.analysis)
     search = search_with_updates(problem)

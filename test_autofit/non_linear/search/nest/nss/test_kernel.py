@@ -122,6 +122,7 @@ def test_another_number_of_lanes_is_felt_only_in_the_rounding_of_the_likelihood(
     np.testing.assert_array_max_ulp(*(np.asarray(s.particles.loglikelihood) for s in (ours, theirs)), maxulp=8)
 
 
+@pytest.mark.slow
 def test_same_bits_in_single_precision():
     with jax.enable_x64(False):
         init, blackjax_run, our_run = runs(LIKELIHOODS["profile"], 25, 6)
@@ -226,6 +227,7 @@ def test_chains_try_as_many_points_at_once_as_memory_is_used_for_anyway(
     assert (sampler.lanes, sampler.candidates) == (lanes, candidates)
 
 
+@pytest.mark.slow
 def test_several_points_at_once_make_the_same_run():
     start, found = jax.random.uniform(jax.random.PRNGKey(0), (80, 4), minval=-1.0, maxval=1.0), []
     for num_at_once in (20, 80):
@@ -335,6 +337,7 @@ def adapting_run(log_likelihood, n_dim, num_mcmc_steps, iterations=200):
     return carry[0], np.concatenate(records)
 
 
+@pytest.mark.slow
 def test_chains_make_more_slices_where_they_do_not_get_far():
     """In the bent valleys of Rosenbrock, and not in a Gaussian; all chains of an iteration alike."""
 
@@ -350,6 +353,7 @@ def test_chains_make_more_slices_where_they_do_not_get_far():
     assert np.all(in_a_ball == 5)
 
 
+@pytest.mark.slow
 def test_every_round_is_made_of_new_slices():
     """Where each slice moves its chain, one of two rounds moves it as often again, and further."""
 

@@ -17,6 +17,7 @@ def undisturbed(tmp_path):
     return np.load(tmp_path / "undisturbed.npz")
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path, undisturbed):
     output, result, log_path = tmp_path / "killed", tmp_path / "killed.npz", tmp_path / "killed.log"
     delays = random.Random(20261122)

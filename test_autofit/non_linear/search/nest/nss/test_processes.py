@@ -60,6 +60,7 @@ def leave_after_three_batches(search, problem, monkeypatch):
         search._fit(problem.model, problem.analysis)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moves", ["shrink", "step_out"])
 @pytest.mark.parametrize("amid", ["the run", "the draws of a run with a start"])
 def test_a_checkpointed_run_is_the_same_from_its_arrays(amid, moves, problem, loaded, monkeypatch):

@@ -59,6 +59,7 @@ def same(a, b):
     return np.array_equal(a.positions, b.positions) and np.array_equal(a.log_weights, b.log_weights)
 
 
+@pytest.mark.slow
 def test_a_quick_update_draws_what_there_is_and_writes_the_best_point(problem):
     analysis = Drawing(problem.log_likelihood)
     search, _ = run(problem, analysis, iterations_per_quick_update=5)
@@ -153,6 +154,7 @@ def test_too_little_memory_for_what_is_shown_does_not_stop_the_fit(problem, monk
     assert "for the picture" in caplog.text
 
 
+@pytest.mark.slow
 def test_pictures_and_full_updates_never_draw_at_once(problem, background, monkeypatch):
     drawing = []
 

@@ -201,6 +201,7 @@ def test_files_moved_away_start_anew(problem, interrupted, tmp_path, caplog):
     assert same_run(found, expected)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_host_s_own_class_resumes_to_the_same_bytes(problem, optimised, caplog):
     """Its format: a pickled dict of state, dead (with blackjax's diagnostics), run_key and iteration."""
     expected, _ = af.NSS(**SETTINGS, moves="step_out")._fit(problem.model, problem.analysis)
@@ -228,6 +229,7 @@ def test_a_checkpoint_of_the_host_s_own_class_resumes_to_the_same_bytes(problem,
     assert same_run(found, expected)
 
 
+@pytest.mark.slow
 def test_a_fit_of_another_likelihood_in_its_own_folder_is_no_concern(problem, interrupted):
     other = Problem(box(3), lambda x: -jnp.sum(x**2))
     new_search(other)._fit(other.model, other.analysis)

@@ -19,7 +19,7 @@ from autofit import exc
 from autofit.non_linear.search.nest.nss import checks
 from autofit.non_linear.search.nest.nss.evidence.prior_space import for_all_rows, parameters_at, to_standard_normal
 from autofit.non_linear.search.nest.nss.saving import checkpoint, resume
-from autofit.non_linear.search.nest.nss.saving import lock as locks
+from autofit.non_linear.search.nest.nss.saving import folder as locks
 from autofit.non_linear.search.nest.nss.saving.folder import FolderInUseError, FolderLock
 from autofit.non_linear.search.nest.nss.showing import pictures
 from autofit.non_linear.search.nest.nss.stopping.device_thread import DeviceThread
@@ -129,6 +129,7 @@ def test_a_zip_that_was_cut_off_beside_its_folder_is_put_aside(problem, output_p
     assert archive.with_name(f"{archive.name}.damaged").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [lambda zipped: zipped[:2000], lambda zipped: bytes(600) + zipped[600:]])
 def test_a_damaged_zip_alone_is_refused_and_left_as_it_is(problem, output_path, damage):
     fit(problem)
@@ -141,6 +142,7 @@ def test_a_damaged_zip_alone_is_refused_and_left_as_it_is(problem, output_path, 
     assert contents(output_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -195,6 +197,7 @@ def remove_the_folder(path):
     shutil.rmtree(path.parent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [remove, cut_off, replace_by_another, remove_the_folder])
 def test_a_history_that_is_lost_is_written_anew(problem, expected, caplog, damage):
     search = new_search(problem, checkpoint_interval=2, iterations_per_quick_update=6)
@@ -332,6 +335,7 @@ def test_a_picture_that_hangs_does_not_hold_the_end(problem, expected, monkeypat
 # Other rounding, scales and priors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "goes_on"), [(1e-12, True), (3e-4, True), (0.1, False)])
 def test_noise_of_a_device_is_told_and_other_data_are_refused(problem, caplog, noise, goes_on):
     leave_at(new_search(problem, checkpoint_interval=2), problem, 6)

@@ -77,6 +77,7 @@ def test_a_search_can_be_pickled_while_its_fit_goes_on(problem):
     assert copy.fit(model=problem.model, analysis=problem.analysis).samples.samples_info["converged"]
 
 
+@pytest.mark.slow
 def test_chains_that_adapt_go_on_alike(caplog):
     """What they learned of their jumps is in the checkpoint."""
     valley = Problem(box(4), lambda x: -jnp.sum((1.0 - x[::2]) ** 2 + 1000.0 * (x[1::2] - x[::2] ** 2) ** 2))

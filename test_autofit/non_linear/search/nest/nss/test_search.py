@@ -185,6 +185,7 @@ def test_as_many_cores_as_devices_are_no_cause_for_a_warning():
 # Fits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moves", "number", "expected"), [("shrink", None, 12), ("step_out", None, 24), ("shrink", 4, 4)]
 )
@@ -317,6 +318,7 @@ def test_a_numpy_analysis_gets_the_host_s_error(problem):
         af.NSS(**QUICK)._fit(problem.model, NumpyAnalysis())
 
 
+@pytest.mark.slow
 def test_invalid_points_get_no_weight_and_are_reported(caplog):
     valid = gaussian_in_a_box(2)
     problem = Problem(valid.priors, lambda x: jnp.where(x[0] > 0.0, valid.log_likelihood(x), jnp.nan))
@@ -346,6 +348,7 @@ def test_the_magnitude_ceiling_holds(monkeypatch):
     assert fit(af.NSS(**QUICK), problem).samples.log_evidence < 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "log_likelihood",
     [

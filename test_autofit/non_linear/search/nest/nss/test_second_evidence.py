@@ -36,6 +36,7 @@ def correlated(n_dim):
     return Problem(box(n_dim, 10.0), lambda x: -0.5 * x @ precision @ x - log_norm, -n_dim * np.log(20.0))
 
 
+@pytest.mark.slow
 def test_a_run_with_too_few_slices_is_told_from_a_good_one_where_its_ranks_are_even(caplog):
     """Its evidence is off by more than two of its errors, and its insertion ranks see nothing."""
     problem = correlated(20)
@@ -97,6 +98,7 @@ def test_one_that_cannot_be_used_is_no_number(caplog):
     assert "there is no second opinion: its draws are worth" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("failing", "error"),
     [
@@ -121,6 +123,7 @@ def test_whatever_fails_the_run_stands(failing, error, monkeypatch, caplog):
     json.dumps(info, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_as_many_samples_as_asked_for(caplog):
     problem = two_modes()
     search = problem.search(name="n", n_eff=4000)
@@ -140,6 +143,7 @@ def test_as_many_samples_as_asked_for(caplog):
     assert [sample.log_prior for sample in samples.sample_list[:5]] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_samples_that_cannot_be_had_are_told_of(monkeypatch, caplog):
     monkeypatch.setattr(importance, "MAX_DRAWS_PER_EFFECTIVE", 0)
     problem = gaussian_in_a_box(3)
@@ -221,6 +225,7 @@ def test_draws_on_disk_are_not_evaluated_again(monkeypatch):
     assert sum(made) == internal.trust["importance_draws"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", [lambda path: path.write_bytes(path.read_bytes()[:-9]), lambda path: path.unlink()]
 )
@@ -250,6 +255,7 @@ def test_nothing_is_left_of_it_when_the_results_are_on_disk():
     assert not list(search.paths.output_path.rglob("nss_checkpoint*"))
 
 
+@pytest.mark.slow
 def test_a_prior_without_an_inverse_gets_no_second_evidence_where_chains_walk_in_parameters(monkeypatch, caplog):
     monkeypatch.setattr(af.UniformPrior, "unit_value_for", lambda self, value: 0.5 + 0.0 * value)
     problem = gaussian_in_a_box(2)

@@ -9,13 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from autofit.non_linear.search.nest.nss.sampling import chains, lanes
-from autofit.non_linear.search.nest.nss.sampling.slices import (
-    MAX_SHRINKAGE,
-    MOVES,
-    SHRINKING,
-    STEPPING_OUT,
-    draw_slices,
-)
+from autofit.non_linear.search.nest.nss.sampling.chains import MAX_SHRINKAGE
+from autofit.non_linear.search.nest.nss.sampling.slices import MOVES, SHRINKING, STEPPING_OUT, draw_slices
 from blackjax.ns.base import init_state_strategy
 from blackjax.ns.nss import live_covariance_factor
 from scipy.stats import kstest, norm
@@ -110,6 +105,7 @@ def test_uniform_points_stay_uniform(moves, region):
         assert kstest(numbers, "uniform").pvalue > LEAST_P_VALUE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moves", [SHRINKING, *MOVES.values()], ids=["shrink", "in_normal_space", "step_out"])
 def test_a_prior_that_is_not_flat_stays_as_it_is(moves):
     """Half of a Gaussian, cut where a coordinate changes its sign."""
@@ -121,6 +117,7 @@ def test_a_prior_that_is_not_flat_stays_as_it_is(moves):
     assert kstest(norm.cdf(end[:, 1]), "uniform").pvalue > LEAST_P_VALUE
 
 
+@pytest.mark.slow
 def test_a_bracket_that_is_cut_spends_no_evaluation_on_what_the_prior_refuses():
     """Without a contour every point within the cut bracket is in the slice: one evaluation a slice."""
     start = np.random.default_rng(1).standard_normal((N_CHAINS, N_DIM))
@@ -132,6 +129,7 @@ def test_a_bracket_that_is_cut_spends_no_evaluation_on_what_the_prior_refuses():
     assert per_slice[1] > 1.1
 
 
+@pytest.mark.slow
 def test_a_bracket_that_only_shrinks_goes_through_blackjax_s_points(optimised):
     """Where blackjax may not expand its bracket, and its directions are as long; a power of two loses no bit."""
 

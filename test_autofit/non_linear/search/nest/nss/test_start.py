@@ -40,6 +40,7 @@ def assert_evidence_is_right(info, problem):
     assert info["log_evidence_error"] < 0.1
 
 
+@pytest.mark.slow
 def test_a_right_start_saves_evaluations_and_gives_the_same_posterior(caplog):
     problem = two_modes()
     first = fit(problem)
@@ -84,6 +85,7 @@ def in_vain(monkeypatch):
     monkeypatch.setattr(opinion.Opinion, "ask", unusable_with_a_start)
 
 
+@pytest.mark.slow
 def test_after_a_start_in_vain_the_result_is_that_without_it(in_vain, caplog):
     problem = gaussian_in_a_box(2)
     settings = dict(n_live=120, num_delete=40, n_eff=600)
@@ -134,6 +136,7 @@ def leave_in_the_whole_run(search, problem, iteration):
         search._fit(problem.model, problem.analysis)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("iteration", [0, 9])
 def test_a_whole_run_after_a_start_in_vain_is_gone_on_from(iteration, in_vain, caplog):
     problem = gaussian_in_a_box(2)
@@ -151,6 +154,7 @@ def test_a_whole_run_after_a_start_in_vain_is_gone_on_from(iteration, in_vain, c
     assert again.evals == whole.evals
 
 
+@pytest.mark.slow
 def test_killed_while_the_whole_run_takes_the_place_of_the_other_it_ends_alike(in_vain):
     problem = gaussian_in_a_box(2)
     settings = dict(n_live=120, num_delete=40, checkpoint_interval=2, start_from=posterior(problem, 2000))
@@ -197,6 +201,7 @@ def test_without_its_start_a_whole_run_is_not_gone_on_from(in_vain):
         search._fit(problem.model, problem.analysis)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("iteration", [5, 15])
 def test_interrupted_it_ends_with_the_same_bytes_though_its_start_was_loaded_anew(iteration):
     """A fit that is loaded lacks the samples without weight, which the one that was just made has."""

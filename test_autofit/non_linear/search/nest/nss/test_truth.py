@@ -56,6 +56,7 @@ def test_evidence_and_moments(name):
     assert_true(PROBLEMS[name](), runs_in_one_go(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_evidence_and_moments_after_a_resume(name):
     problem = PROBLEMS[name]()
