@@ -292,7 +292,7 @@ def test_a_write_that_fails_is_logged_once_and_the_fit_goes_on(problem, caplog):
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert valid[:6] == [2, 4, 4, 4, 4, 12]
     assert caplog.text.count("could not be written") == 1
-    assert caplog.text.count("the trouble is over") == 1
+    assert caplog.text.count("checkpoints can be written again") == 1
     assert same_run(found, expected)
 
 

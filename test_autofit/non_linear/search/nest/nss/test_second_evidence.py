@@ -84,7 +84,7 @@ def test_none_is_made_where_none_is_wanted(caplog):
     assert internal.trust["importance_draws"] == 0
     assert internal.trust["log_evidence_importance"] is None
     assert internal.trust["log_evidence"] == internal.trust["log_evidence_nested"] == np.mean(internal.logZs)
-    assert "there is no second opinion: no draws were made" in caplog.text
+    assert "there is no second evidence: no draws were made" in caplog.text
 
 
 def test_one_that_cannot_be_used_is_no_number(caplog):
@@ -95,7 +95,7 @@ def test_one_that_cannot_be_used_is_no_number(caplog):
     assert internal.trust["log_evidence_importance"] is None
     assert internal.trust["log_evidence_distance"] is None
     assert internal.trust["log_evidence"] == internal.trust["log_evidence_nested"]
-    assert "there is no second opinion: its draws are worth" in caplog.text
+    assert "there is no second evidence: its draws are worth" in caplog.text
 
 
 @pytest.mark.slow
@@ -118,7 +118,7 @@ def test_whatever_fails_the_run_stands(failing, error, monkeypatch, caplog):
     info = search.fit(model=problem.model, analysis=problem.analysis).samples.samples_info
     assert info["log_evidence"] == info["log_evidence_nested"]
     assert info["importance_unusable"] == f"they failed ({error!r})"
-    assert f"there is no second opinion: they failed ({error!r})" in caplog.text
+    assert f"there is no second evidence: they failed ({error!r})" in caplog.text
     assert "Traceback" in caplog.text
     json.dumps(info, allow_nan=False)
 
@@ -260,7 +260,7 @@ def test_a_prior_without_an_inverse_gets_no_second_evidence_where_chains_walk_in
     monkeypatch.setattr(af.UniformPrior, "unit_value_for", lambda self, value: 0.5 + 0.0 * value)
     problem = gaussian_in_a_box(2)
     internal, _ = new_search(problem, moves="step_out")._fit(problem.model, problem.analysis)
-    assert "there is no second opinion: they failed (ValueError(" in caplog.text
+    assert "there is no second evidence: they failed (ValueError(" in caplog.text
     assert "unit_value_for of the prior UniformPrior of the parameter 'x0' is not the inverse" in caplog.text
     assert internal.trust["log_evidence"] == internal.trust["log_evidence_nested"]
     internal, _ = new_search(problem, name="m")._fit(problem.model, problem.analysis)

@@ -90,10 +90,10 @@ def test_after_a_start_in_vain_the_result_is_that_without_it(in_vain, caplog):
     problem = gaussian_in_a_box(2)
     settings = dict(n_live=120, num_delete=40, n_eff=600)
     without, _ = af.NSS(**settings)._fit(problem.model, problem.analysis)
-    assert "A whole run from the prior begins" not in caplog.text
+    assert "A full run from the prior begins" not in caplog.text
     search = af.NSS(start_from=posterior(problem), **settings)
     found, _ = search._fit(problem.model, problem.analysis)
-    assert "they are of no use. A whole run from the prior begins" in caplog.text
+    assert "they are of no use. A full run from the prior begins" in caplog.text
     for name in ("positions", "loglikelihoods", "log_weights", "logZs"):
         assert getattr(found, name).tobytes() == getattr(without, name).tobytes()
     assert found.trust == {**without.trust, "start_unknown": found.trust["start_unknown"]}
@@ -109,7 +109,7 @@ def test_draws_that_are_too_few_are_in_vain_too(monkeypatch, caplog):
     problem = gaussian_in_a_box(2)
     info = fit(problem, n_live=120, num_delete=40, n_eff=50_000, start_from=posterior(problem)).samples_info
     assert "the draws and the run are worth" in caplog.text
-    assert "A whole run from the prior begins" in caplog.text
+    assert "A full run from the prior begins" in caplog.text
     assert not info["importance_unusable"]
     assert info["number_live_points"] == 120
 
@@ -148,7 +148,7 @@ def test_a_whole_run_after_a_start_in_vain_is_gone_on_from(iteration, in_vain, c
     again.paths.model = problem.model
     again, _ = again._fit(problem.model, problem.analysis)
     assert f"Resuming NSS from iteration {iteration - iteration % 2}" in caplog.text
-    assert "A whole run from the prior begins" not in caplog.text
+    assert "A full run from the prior begins" not in caplog.text
     assert same_run(again, whole)
     assert again.trust == whole.trust
     assert again.evals == whole.evals

@@ -1,4 +1,4 @@
-"""A second opinion on a finished run's evidence: what it is asked of, and what is said of it."""
+"""The second evidence of a run: what of the run it takes, what is stored of it, and what the log says."""
 
 from collections.abc import Callable
 from typing import Any
@@ -80,7 +80,7 @@ def verdict(found: dict[str, Any]) -> str:
     value, error = found["log_evidence_nested"], found["log_evidence_nested_error"]
     nested = f"Log evidence by nested sampling {value:.2f} ± {error:.2f}"
     if found["importance_unusable"]:
-        return f"{nested}; there is no second opinion: {found['importance_unusable']}."
+        return f"{nested}; there is no second evidence: {found['importance_unusable']}."
     return (
         f"{nested}, by bridge sampling {found['log_evidence_bridge']:.2f} ± {found['log_evidence_bridge_error']:.2f} "
         f"({found['importance_draws']:,} draws), {abs(found['log_evidence_distance']):.1f} errors apart. Believe the "
@@ -104,6 +104,6 @@ def why_a_whole_run(found: dict[str, Any]) -> str:
     """Why a run that started from what was known makes another necessary, for the log."""
     why = found["importance_unusable"] or f"the draws and the run are worth {found['importance_n_eff']:,.0f}"
     return (
-        f"What start_from holds and what few live points found do not tell the posterior: {why}. A whole run from "
+        f"start_from and the few live points do not describe the posterior: {why}. A whole run from "
         "the prior begins."
     )

@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from ..sampling.records import ChainRecord
     from ..sampling.run import Points
 
-# Where the evidence to come stops to depend on how far the likelihood has yet to rise.
+# Below this remaining log evidence the live points have reached the peak of the likelihood.
 PEAK_REACHED = 10.0
-# How much of what chains remember ends up in the log evidence and in its variance, measured on problems of known
-# evidence (docs/searches/nss/monitoring.md).
+# Factors from the memory of chains to the excess and to the variance of the log evidence, measured on problems of
+# known evidence (docs/searches/nss/monitoring.md).
 EXCESS_OF_MEMORY, SCATTER_OF_MEMORY = 0.4, 0.5
-# How much of the excess that lineages avoid is left as scatter, measured on the Sersic lens, the worst of all.
+# Share of the excess that lineages avoid but that is left as scatter, measured on the Sersic lens, the worst of all.
 EXCESS_LEFT_AS_SCATTER = 0.2
-# Of errors that are this many times those of independent points one is told.
+# A warning is given where the error is more than this many times that of independent points.
 MUCH_SCATTER = 2.0
-# In errors of the log evidence, by how much it may be expected to be too high.
+# A warning is given where the expected excess is more than this many errors.
 WORRYING_EXCESS = 1.0
-# A run that is as it should be is suspected once in a hundred times.
+# Below this p-value insertion ranks are warned of: a sound run falls below it once in a hundred.
 SUSPICIOUS_P_VALUE = 0.01
-# More slices than this that do not move their chain make its points copies of others.
+# Above this share of slices that move no chain, too many points are copies of others.
 MANY_UNMOVED = 0.01
-# Of the posterior, a start may well not know so much.
+# The share of the posterior that a start may miss without a warning.
 MUCH_UNKNOWN = 0.05
 # From this share of the live points replaced at once on, log evidences scatter more than simulated volumes say.
 LARGE_SHARE = 0.5

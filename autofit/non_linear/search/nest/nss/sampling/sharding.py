@@ -60,6 +60,6 @@ def divided(function: Callable[[jax.Array], Any], number: int, devices: int) -> 
     if devices == 1:
         return function(jnp.arange(number))
     size = share_of(number, devices)
-    # What is too much is done twice, and dropped.
+    # Pad by repeating the last row, drop the padding.
     index = jnp.minimum(jax.lax.axis_index(AXIS) * size + jnp.arange(size), number - 1)
     return jax.tree.map(lambda rows: jax.lax.all_gather(rows, AXIS, tiled=True)[:number], function(index))

@@ -74,7 +74,9 @@ class History(list):
         """Append the blocks that are not on disk yet, and return what is there then."""
         if len(self) == self.stored.blocks and self.stored.blocks > 0:
             return self.stored
-        payload = pickle.dumps(_pack(self[self.stored.blocks :]), protocol=pickle.HIGHEST_PROTOCOL)
+        payload = pickle.dumps(
+            [to_numpy(block) for block in self[self.stored.blocks :]], protocol=pickle.HIGHEST_PROTOCOL
+        )
         digest = _chained_digest(self.stored.digest, payload)
         created = not self.path.exists()
         with open(self.path, "wb" if created else "r+b") as file:
@@ -123,27 +125,11 @@ class History(list):
             digest = _chained_digest(digest, payload)
             if digest != expected:
                 raise DamagedCheckpointError(f"{path} is damaged: its bytes are not those that were written.")
-            blocks += _unpack(unpickled(payload, path))
+            blocks += unpickled(payload, path)
             position += _FRAME.size + size
         if digest != extent.digest or len(blocks) != extent.blocks:
             raise DamagedCheckpointError(f"{path} is damaged: it does not belong to its checkpoint.")
         return cls(path, blocks, extent, last_frame)
-
-
-def _pack(blocks: list) -> dict:
-    """Blocks of one shape are stacked into one, whose few large arrays are read much faster than many small ones."""
-    blocks = [to_numpy(block) for block in blocks]
-    shapes = {str(jax.tree_util.tree_map(lambda x: (x.shape, x.dtype), block)) for block in blocks}
-    if len(shapes) != 1:
-        return {"blocks": blocks}
-    return {"number": len(blocks), "stacked": jax.tree_util.tree_map(lambda *leaves: np.stack(leaves), *blocks)}
-
-
-def _unpack(packed: dict) -> list:
-    if "blocks" in packed:
-        return packed["blocks"]
-    leaves, structure = jax.tree_util.tree_flatten(packed["stacked"])
-    return [structure.unflatten([leaf[i] for leaf in leaves]) for i in range(packed["number"])]
 
 
 def _chained_digest(before: bytes, payload: Buffer) -> bytes:

@@ -170,14 +170,14 @@ class Processes:
             try:
                 if failures.any():
                     meeting.save()
-                    raise exc.SearchException(f"{self._names[failures.argmax()]} failed, of which its own log tells.")
+                    raise exc.SearchException(f"{self._names[failures.argmax()]} failed: see its own log.")
                 meeting.answer(signal)
             except BaseException as error:
                 self._tell(_status(error))
                 raise
         status = self._tell(GOES_ON)
         if status == 1:
-            raise exc.SearchException(f"{self._names[0]} stops, of which its own log tells.")
+            raise exc.SearchException(f"{self._names[0]} stops: see its own log.")
         if status != GOES_ON:
             raise SystemExit(status)
         if not is_first():

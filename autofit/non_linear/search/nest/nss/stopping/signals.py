@@ -50,7 +50,7 @@ SIGNALS = tuple(
         - _numbers("CHLD", "CONT", "URG", "WINCH", "TSTP", "TTIN", "TTOU", "INFO")
     )
 )
-# Timers and profilers send them many times a second to who listens.
+# Timers and profilers send these many times a second to a process that handles them.
 TIMERS = _numbers("ALRM", "VTALRM", "PROF")
 
 
