@@ -188,7 +188,9 @@ class RunCheckpoint:
             self._fails = True
             return
         if self._fails:
-            self._logger.info("The checkpoint of iteration %d is written: checkpoints can be written again.", run.iteration)
+            self._logger.info(
+                "The checkpoint of iteration %d is written: checkpoints can be written again.", run.iteration
+            )
         self._on_disk, self._fails = run.iteration, False
 
     def save_and_leave(self, run: Run) -> None:
