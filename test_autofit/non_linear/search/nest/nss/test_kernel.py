@@ -300,7 +300,7 @@ def test_an_iteration_in_which_nearly_all_die_goes_on():
     _, after, dead = iteration_of_two_clouds(TWO_LINEAGES, num_delete=79)
     assert np.isfinite(after.particles.position).all()
     assert np.isfinite(after.inner_kernel_params["covariance_factor"]).all()
-    assert np.all(np.asarray(dead.update_info.moves)[0] == 1)
+    assert np.all(np.asarray(dead.update_info.moved)[0] == 1)
 
 
 def test_too_few_points_are_of_one_lineage():

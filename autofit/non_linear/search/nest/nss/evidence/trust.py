@@ -208,7 +208,7 @@ def measures(points: Points, chains: ChainRecord, lineages: int) -> dict[str, fl
         "jump": jump,
         "log_evidence_excess": excess if lineages == 1 else 0.0,
         "log_evidence_scatter": 0.0 if lineages == 1 else EXCESS_LEFT_AS_SCATTER * excess,
-        "unmoved_slices": float(1.0 - chains.moves.sum() / max(1, chains.slices.sum())),
+        "unmoved_slices": float(1.0 - chains.moved.sum() / max(1, chains.slices.sum())),
     }
 
 

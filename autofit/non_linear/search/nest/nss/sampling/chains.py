@@ -95,14 +95,14 @@ class Chain(NamedTuple):
     info: ChainInfo
 
 
-def tick(new_particle: Callable, loglikelihood_0: jax.Array, chain: Chain) -> tuple[Chain, jax.Array]:
+def tick(new_particle: Callable, contour: jax.Array, chain: Chain) -> tuple[Chain, jax.Array]:
     """One likelihood evaluation of one chain: the chain after it, and whether its slice is done."""
     next_key, key = jax.random.split(chain.key)
     within = chain.left + jax.random.uniform(key) * (chain.right - chain.left)
     t = jax.lax.select_n(chain.phase, chain.left, chain.right, within)
     position = jax.tree.map(lambda p, d: p + t * d, chain.particle.position, chain.slice.direction)
-    candidate = new_particle(position, loglikelihood_birth=loglikelihood_0)
-    inside = (candidate.logdensity >= chain.level) & (candidate.loglikelihood > loglikelihood_0)
+    candidate = new_particle(position, loglikelihood_birth=contour)
+    inside = (candidate.logdensity >= chain.level) & (candidate.loglikelihood > contour)
 
     chain = chain._replace(info=_counted(chain.info, 1, 1))
     shrunk, slice_done = _shrink(chain, t, next_key, candidate, inside)
@@ -112,7 +112,7 @@ def tick(new_particle: Callable, loglikelihood_0: jax.Array, chain: Chain) -> tu
 
 
 def tick_of_several(
-    candidates: int, new_particle: Callable, loglikelihood_0: jax.Array, chain: Chain
+    candidates: int, new_particle: Callable, contour: jax.Array, chain: Chain
 ) -> tuple[Chain, jax.Array]:
     """
     ``tick`` for a bracket that only shrinks, with several likelihoods evaluated at once.
@@ -132,9 +132,9 @@ def tick_of_several(
     _, (t, left, right, keys) = jax.lax.scan(shrink_to_next, bracket, None, length=candidates)
     start, direction = chain.particle.position, chain.slice.direction
     positions = jax.vmap(lambda t: jax.tree.map(lambda p, d: p + t * d, start, direction))(t)
-    found = jax.vmap(partial(new_particle, loglikelihood_birth=loglikelihood_0))(positions)
+    found = jax.vmap(partial(new_particle, loglikelihood_birth=contour))(positions)
     tried = chain.tries + jnp.arange(1, candidates + 1)
-    inside = (found.logdensity >= chain.level) & (found.loglikelihood > loglikelihood_0)
+    inside = (found.logdensity >= chain.level) & (found.loglikelihood > contour)
     last = jnp.argmax(inside | (tried == MAX_SHRINKAGE) | (tried == tried[-1]))
     used, is_inside = last + 1, inside[last]
     info = _counted(chain.info, used, candidates)

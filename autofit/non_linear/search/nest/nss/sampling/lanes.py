@@ -44,20 +44,20 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves, d
         def update(
             rng_key: jax.Array,
             state: NSState,
-            loglikelihood_0: jax.Array,
+            contour: jax.Array,
             covariance_factor: jax.Array,
             lineages: jax.Array | None = None,
             rounds: jax.Array | None = None,
             jump: jax.Array | None = None,
         ) -> tuple[StateWithLogLikelihood, UpdateInfo]:
             choice_key, sample_key = jax.random.split(rng_key)
-            chosen = _choose_survivors(choice_key, state.particles, loglikelihood_0, num_delete)
+            chosen = _choose_survivors(choice_key, state.particles, contour, num_delete)
             start = rows_of(state.particles, chosen)
             if lineages is not None:
                 covariance_factor = covariance_factor[lineages[0, chosen]]
                 _, replaced = delete_fn(state, num_delete)
                 lineages = lineages.at[:, replaced].set(lineages[:, chosen])
-            tick = jax.vmap(partial(moves.tick, new_particle, loglikelihood_0))
+            tick = jax.vmap(partial(moves.tick, new_particle, contour))
 
             def walk(key: jax.Array, particles: StateWithLogLikelihood) -> tuple[StateWithLogLikelihood, ChainInfo]:
                 slices = moves.draw(key, particles.position, covariance_factor, num_mcmc_steps)
@@ -79,9 +79,9 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves, d
             else:
                 particles, info = jax.lax.fori_loop(0, rounds, one_more_round, (start, no_info(num_delete)))
             slices = jnp.full(num_delete, num_mcmc_steps * (1 if rounds is None else rounds))
-            births = jnp.full_like(particles.loglikelihood_birth, loglikelihood_0)
+            births = jnp.full_like(particles.loglikelihood_birth, contour)
             # A stream of its own: the chains draw what they draw in blackjax.
-            rank = ranks(jax.random.fold_in(rng_key, 0), state.particles, loglikelihood_0, particles)
+            rank = ranks(jax.random.fold_in(rng_key, 0), state.particles, contour, particles)
             jump = jumps(covariance_factor, start.position, particles.position)
             return particles._replace(loglikelihood_birth=births), UpdateInfo(
                 **info._asdict(), slices=slices, rank=rank, jump=jump, lineages=lineages
@@ -93,10 +93,10 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves, d
 
 
 def _choose_survivors(
-    rng_key: jax.Array, particles: StateWithLogLikelihood, loglikelihood_0: jax.Array, number: int
+    rng_key: jax.Array, particles: StateWithLogLikelihood, contour: jax.Array, number: int
 ) -> jax.Array:
     """Draw which points the chains start from, among those above the contour, or among all if there is none."""
-    survives = (particles.loglikelihood > loglikelihood_0).astype(jnp.float32)
+    survives = (particles.loglikelihood > contour).astype(jnp.float32)
     survives = jnp.where(survives.sum() > 0.0, survives, jnp.ones_like(survives))
     return jax.random.choice(rng_key, len(survives), (number,), p=survives / survives.sum(), replace=True)
 

@@ -52,7 +52,7 @@ class ChainRecord(NamedTuple):
     evaluations: np.ndarray
     made: np.ndarray
     slices: np.ndarray
-    moves: np.ndarray
+    moved: np.ndarray
     rank: np.ndarray
     jump: np.ndarray
 
@@ -81,10 +81,10 @@ def with_records_only(dead: Any) -> NSInfo:
 
 
 def ranks(
-    rng_key: jax.Array, live: StateWithLogLikelihood, loglikelihood_0: jax.Array, new: StateWithLogLikelihood
+    rng_key: jax.Array, live: StateWithLogLikelihood, contour: jax.Array, new: StateWithLogLikelihood
 ) -> jax.Array:
     """The ``rank`` of ``UpdateInfo``; among equal log likelihoods it is drawn at random."""
-    survivors = jnp.where(live.loglikelihood > loglikelihood_0, live.loglikelihood, jnp.inf)
+    survivors = jnp.where(live.loglikelihood > contour, live.loglikelihood, jnp.inf)
     values, index = new.loglikelihood, jnp.arange(len(new.loglikelihood))
     below = (survivors < values[:, None]).sum(axis=1)
     equal = (survivors == values[:, None]).sum(axis=1)

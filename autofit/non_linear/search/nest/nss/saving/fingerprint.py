@@ -71,11 +71,15 @@ def first_difference(
     """Where the log likelihoods or log priors of two sets of particles differ by more than the tolerances."""
     for name, meaning in (("loglikelihood", "log likelihood"), ("logdensity", "log prior")):
         old, new = np.asarray(getattr(before, name)), np.asarray(getattr(now, name))
-        differs = ~np.isclose(old, new, rtol=relative, atol=absolute)
-        if np.any(differs):
-            worst = np.flatnonzero(differs)[0]
-            return Difference(meaning, float(old[worst]), float(new[worst]))
+        if (index := first_unlike(old, new, relative, absolute)) is not None:
+            return Difference(meaning, float(old[index]), float(new[index]))
     return None
+
+
+def first_unlike(before: np.ndarray, now: np.ndarray, relative: float, absolute: float) -> int | None:
+    """The first index at which two ``(n,)`` arrays differ by more than the tolerances."""
+    unlike = np.flatnonzero(~np.isclose(before, now, rtol=relative, atol=absolute))
+    return int(unlike[0]) if len(unlike) else None
 
 
 def _differences(name: str, saved: Any, current: Any) -> list[str]:

@@ -23,7 +23,7 @@ from autofit import exc
 from jax.experimental.multihost_utils import broadcast_one_to_all, process_allgather
 
 from ..sampling.sharding import AXIS, default_devices, everywhere
-from ..saving.fingerprint import NOISE, differences
+from ..saving.fingerprint import NOISE, differences, first_unlike
 
 GOES_ON = -1
 
@@ -134,12 +134,10 @@ class Processes:
         same = np.asarray(positions)[np.arange(share) % len(positions)]
         first, *others = evaluate(np.tile(same, (len(self.devices), 1))).reshape(-1, share)
         for device, found in zip(self.devices[1:], others, strict=True):
-            if unlike := np.flatnonzero(
-                ~np.isclose(found, first, rtol=NOISE["relative"], atol=NOISE["absolute"])
-            ).tolist():
+            if (index := first_unlike(found, first, **NOISE)) is not None:
                 raise exc.SearchException(
-                    f"The log likelihood of a point is {first[unlike[0]]:.10g} for process 0 and "
-                    f"{found[unlike[0]]:.10g} for {self._names[device.process_index]}: it has other data, another "
+                    f"The log likelihood of a point is {first[index]:.10g} for process 0 and "
+                    f"{found[index]:.10g} for {self._names[device.process_index]}: it has other data, another "
                     "analysis or another model. Let all processes read the same files. Nothing was changed."
                 )
 
