@@ -30,6 +30,7 @@ import blackjax
 import jax
 import numpy as np
 from autofit.non_linear.search.nest.nss.sampling import kernel
+from autofit.non_linear.search.nest.nss.sampling.lanes import single_evaluation_update
 from autofit.non_linear.search.nest.nss.sampling.slices import STEPPING_OUT
 from blackjax.ns.base import init_state_strategy
 
@@ -122,7 +123,7 @@ def compare(
     new_particle = partial(init_state_strategy, logprior_fn=functions[0], loglikelihood_fn=functions[1])
     setting = functions, problem.draw(n_live), num_delete, num_steps
     lockstep = Run(*setting)
-    ours = Run(*setting, update_strategy=lanes.single_evaluation_update(new_particle, lanes, STEPPING_OUT))
+    ours = Run(*setting, update_strategy=single_evaluation_update(new_particle, lanes, STEPPING_OUT))
     for _ in range(skip // (num_delete * num_steps)):
         ours.start, _ = ours.one_step(ours.start)
     lockstep.start = jax.block_until_ready(ours.start)

@@ -12,7 +12,8 @@ import problems  # first: it switches float64 on
 import jax
 import matplotlib
 import numpy as np
-from autofit.non_linear.search.nest.nss.sampling import kernel, lanes
+from autofit.non_linear.search.nest.nss.sampling import kernel
+from autofit.non_linear.search.nest.nss.sampling.lanes import _choose_survivors, no_info, rows_of
 from autofit.non_linear.search.nest.nss.sampling.slices import SHRINK, STEP_OUT_LEFT, STEP_OUT_RIGHT, STEPPING_OUT
 from blackjax.ns.base import delete_fn, init_state_strategy
 
@@ -36,7 +37,7 @@ def phases_of_chains() -> list[list[list[int]]]:
     dead, _ = delete_fn(state, NUM_CHAINS)
     contour = state.particles.loglikelihood[dead].max()
     choice_key, slice_key = jax.random.split(key)
-    start = lanes.rows_of(state.particles, lanes._choose_survivors(choice_key, state.particles, contour, NUM_CHAINS))
+    start = rows_of(state.particles, _choose_survivors(choice_key, state.particles, contour, NUM_CHAINS))
     slices = STEPPING_OUT.draw(slice_key, start.position, num_steps=NUM_STEPS, **state.inner_kernel_params)
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)
     tick = jax.jit(partial(STEPPING_OUT.tick, new_particle, contour))
@@ -46,7 +47,7 @@ def phases_of_chains() -> list[list[list[int]]]:
         particle, phases = jax.tree.map(lambda x, row=chain: x[row], start), []
         for step in range(NUM_STEPS):
             here = jax.tree.map(lambda x, at=(step, chain): x[at], slices)
-            running, done = STEPPING_OUT.begin(particle, here, jax.tree.map(np.sum, lanes.no_info(1))), False
+            running, done = STEPPING_OUT.begin(particle, here, jax.tree.map(np.sum, no_info(1))), False
             phases.append([])
             while not done:
                 phases[-1].append(int(running.phase))

@@ -27,7 +27,7 @@ import autofit as af
 import numpy as np
 from autofit import exc
 from autofit.non_linear.search.nest.nss.sampling import kernel
-from autofit.non_linear.search.nest.nss.saving import checkpoint
+from autofit.non_linear.search.nest.nss.saving import checkpoint, history
 from autofit.non_linear.search.nest.nss.saving.resume import RunCheckpoint
 
 SETTINGS = {
@@ -73,7 +73,8 @@ class KilledAtStep:
         self.left = step
         for name in ("fsync", "replace", "link", "close"):
             setattr(self, name, self.counting(getattr(os, name)))
-        checkpoint.os, checkpoint.open = self, self.opened
+        for writer in (checkpoint, history):
+            writer.os, writer.open = self, self.opened
 
     def __getattr__(self, name):
         return getattr(os, name)
@@ -176,8 +177,8 @@ class Campaign:
         if path is None:
             return True
         dead = checkpoint._load_checkpoint(path)[1]
-        found = np.concatenate([block.particles.position for block in dead])
-        return found.tobytes() == self.expected[name]["positions"][: len(found)].tobytes()
+        found = np.concatenate([block.particles.loglikelihood for block in dead])
+        return found.tobytes() == self.expected[name]["loglikelihoods"][: len(found)].tobytes()
 
     def count_kill(self, counted: Counter, folder: Path, name: str) -> None:
         counted["signals"] += 1

@@ -34,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 from autofit.non_linear.search.nest.nss.sampling import kernel
+from autofit.non_linear.search.nest.nss.sampling.lanes import run_chains
 from autofit.non_linear.search.nest.nss.sampling.run import Points
 from autofit.non_linear.search.nest.nss.sampling.slices import SHRINKING, STEPPING_OUT, Moves, draw_slices
 from blackjax.ns.base import StateWithLogLikelihood, init_state_strategy
@@ -76,7 +77,7 @@ def by_slices(moves: Moves, log_likelihood: Callable, num_steps: int, lanes: int
         start = StateWithLogLikelihood(points, jnp.zeros(len(points)), above, -above)
         slices = moves.draw(rng_key, points, jnp.linalg.cholesky(jnp.cov(points.T)), num_steps)
         tick = jax.vmap(partial(moves.tick, new_particle, contour))
-        particles, info = lanes.run_chains(moves.begin, tick, start, slices, lanes or len(points))
+        particles, info = run_chains(moves.begin, tick, start, slices, lanes or len(points))
         return Walked(particles.position, info.evaluations.sum(), jnp.asarray(0))
 
     return walk

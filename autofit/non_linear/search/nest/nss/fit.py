@@ -130,6 +130,7 @@ class Fit:
         self.sampler = self._sampler()
         told = self._processes.same(arrays_of_run(saved) if saved and are_several() else ())
         saved = saved or run_from(told, self.sampler.init)
+        self._compile_ahead()
         known = densities_of(self._model, self._plan.known, self._plan.seed)
         run = self._resumed(saved, known) if saved else self._begun(known)
         self._processes.check_values(self._log_likelihoods, run.state.particles.position, self.sampler.rows_at_once)
@@ -244,6 +245,16 @@ class Fit:
         at_once = sampler.lanes * sampler.candidates
         self._logger.info("Likelihoods evaluated at once: %d on each of %d %s.", at_once, len(devices), kind)
         return sampler
+
+    def _compile_ahead(self) -> None:
+        """Compile the sampler, which takes longest, while the first points are evaluated."""
+        plan = self._plan
+        if len(self._processes.devices) > 1:
+            return  # for which it is compiled for arrays that lie on all of them
+        shapes = (plan.n_live, plan.n_dim), (plan.n_live,)
+        state = jax.eval_shape(self.sampler.init, *(jax.ShapeDtypeStruct(shape, float) for shape in shapes))
+        at = state, jax.eval_shape(jax.random.PRNGKey, 0)
+        self._interruptions.compile_ahead(self.sampler.advance, at, 1, save=self.leave)
 
     def _begun(self, known: tuple[Mixture, ...]) -> Run:
         """A run at its beginning."""

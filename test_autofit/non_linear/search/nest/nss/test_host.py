@@ -126,14 +126,14 @@ def test_a_fit_in_a_database_that_is_killed_goes_on(problem, killed_once, tmp_pa
 
 
 def test_the_aggregator_reads_an_interrupted_fit(problem, output_path, monkeypatch):
-    update = af.NSS._update
+    show = af.NSS._show
 
-    def update_and_leave(search, run, *arguments):
-        update(search, run, *arguments)
-        if run.iteration == 4:
+    def show_and_leave(search, fit, *arguments):
+        show(search, fit, *arguments)
+        if fit.run.iteration == 4:
             raise Killed
 
-    monkeypatch.setattr(af.NSS, "_update", update_and_leave)
+    monkeypatch.setattr(af.NSS, "_show", show_and_leave)
     with pytest.raises(Killed):
         fit(af.NSS(name="n", checkpoint_interval=2, iterations_per_full_update=4, **QUICK), problem)
     (found,) = list(Aggregator.from_directory(output_path, completed_only=False).values("samples"))

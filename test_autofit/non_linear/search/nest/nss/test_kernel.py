@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from autofit.non_linear.search.nest.nss.sampling import chains, kernel, lanes, slices, steering
+from autofit.non_linear.search.nest.nss.sampling import chains, kernel, slices, steering
+from autofit.non_linear.search.nest.nss.sampling.lanes import single_evaluation_update
 from blackjax.ns.base import init_state_strategy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -58,7 +59,7 @@ def runs(
     new_particle = lambda position, loglikelihood_birth: blackjax.ns.base.init_state_strategy(  # noqa: E731
         position, arguments["logprior_fn"], arguments["loglikelihood_fn"], loglikelihood_birth
     )
-    strategy = lanes.single_evaluation_update(new_particle, lanes or num_delete, slices.STEPPING_OUT)
+    strategy = single_evaluation_update(new_particle, lanes or num_delete, slices.STEPPING_OUT)
     algorithms = blackjax.nss(**arguments), blackjax.nss(update_strategy=strategy, **arguments)
 
     def compiled_run(algorithm):
@@ -361,7 +362,7 @@ def test_every_round_is_made_of_new_slices():
         return 0.0 * x[0]
 
     new_particle = partial(init_state_strategy, logprior_fn=flat, loglikelihood_fn=lambda x: -jnp.sum(x**2))
-    strategy = lanes.single_evaluation_update(new_particle, 20, slices.SHRINKING._replace(lineages=1))
+    strategy = single_evaluation_update(new_particle, 20, slices.SHRINKING._replace(lineages=1))
     positions = jax.random.normal(jax.random.PRNGKey(0), (100, 2))
     state = SimpleNamespace(particles=jax.vmap(new_particle)(positions))
     contour = jnp.sort(state.particles.loglikelihood)[20]

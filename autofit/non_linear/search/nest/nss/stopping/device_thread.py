@@ -35,18 +35,15 @@ class DeviceThread:
         self._logger = logger
         self._stalled_after = stalled_after
         self._what_next = what_next
-        self._thread = None
+        self._threads = []
 
     @property
     def busy_thread(self) -> threading.Thread | None:
-        """The thread, if it is still at a call."""
-        return self._thread if self._thread is not None and self._thread.is_alive() else None
+        """A thread that is still at a call, if there is one."""
+        return next((thread for thread in self._threads if thread.is_alive()), None)
 
-    def call(self, function: Callable, *arguments: Any, on_poll: Callable[[Future], None]) -> Any:
-        """
-        The result of ``function``, once it is there. ``on_poll(future)`` is called in the caller's thread before it
-        begins and every ``POLL_SECONDS``, and may raise an error instead.
-        """
+    def begin(self, function: Callable, *arguments: Any) -> Future:
+        """Call ``function`` in a thread of its own; its result is to come."""
         future, x64 = Future(), jax.config.jax_enable_x64
 
         def work() -> None:
@@ -56,10 +53,18 @@ class DeviceThread:
             except BaseException as error:
                 future.set_exception(error)
 
-        on_poll(future)
-        self._thread = threading.Thread(target=work, daemon=True)
-        self._thread.start()
-        started = time.monotonic()
+        thread = threading.Thread(target=work, daemon=True)
+        self._threads = [other for other in self._threads if other.is_alive()] + [thread]
+        thread.start()
+        return future
+
+    def call(self, function: Callable, *arguments: Any, on_poll: Callable[[Future], None]) -> Any:
+        """
+        The result of ``function``, once it is there. ``on_poll(future)`` is called in the caller's thread before it
+        begins and every ``POLL_SECONDS``, and may raise an error instead.
+        """
+        on_poll(Future())
+        future, started = self.begin(function, *arguments), time.monotonic()
         warn_at = math.inf if self._stalled_after is None else self._stalled_after
         while wait([future], POLL_SECONDS).not_done:
             on_poll(future)

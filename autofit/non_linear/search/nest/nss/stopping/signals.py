@@ -106,7 +106,7 @@ class Interruptions:
         self._hurry = False
         self._answer_by = None
         self._save = None
-        self._compiled = {}
+        self._compiled, self._to_come = {}, {}
 
     def __enter__(self) -> "Interruptions":
         if threading.current_thread() is threading.main_thread():
@@ -140,6 +140,11 @@ class Interruptions:
         agreed = self._processes.agree(*given, meeting=meeting)
         return self._processes.compute(function, *arguments, *(agreed for _ in given), meeting=meeting)
 
+    def compile_ahead(self, jitted: jax.stages.Wrapped, *arguments: Any, save: Callable[[], None]) -> None:
+        """Compile a jitted function for arguments of such shapes, while others are compiled and called."""
+        with self.answered_by(save):
+            self._to_come[jitted] = self._device.begin(jitted.lower(*arguments).compile)
+
     def meeting(self, save: Callable[[], None]) -> Meeting:
         """How this process meets the others, where a signal to any is answered by calling ``save``."""
         wait, answer = partial(self._wait_for, save), partial(self._answer_for_all, save)
@@ -154,10 +159,10 @@ class Interruptions:
         if jitted not in self._compiled:
             self._logger.info("Compiling %s.", what)
             started = time.perf_counter()
-            # Traced in this thread: contexts such as jax.default_device do not reach another.
-            with self.answered_by(save):
-                lowered = jitted.lower(*arguments)
-            self._compiled[jitted] = self._wait_for(save, lowered.compile)
+            if jitted not in self._to_come:
+                # Traced in this thread: contexts such as jax.default_device do not reach another.
+                self.compile_ahead(jitted, *arguments, save=save)
+            self._compiled[jitted] = self._wait_for(save, self._to_come.pop(jitted).result)
             self._logger.info("Compiled %s in %.1f s.", what, time.perf_counter() - started)
         return self._compiled[jitted]
 
