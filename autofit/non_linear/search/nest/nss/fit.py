@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 from autofit import exc
-from autofit.non_linear.fitness import ITERATIONS_NEVER
 from autofit.non_linear.objective import SCALAR
 
 from . import checks, results
@@ -31,7 +30,7 @@ from .sharing import arrays_of_run, run_from
 from .showing.pictures import QuickUpdates
 from .showing.progress import Progress
 from .showing.run_plot import draw_run
-from .showing.schedule import Schedule
+from .showing.schedule import Schedule, or_never
 from .stopping.device_thread import DeviceThread
 from .stopping.processes import Processes, are_several
 from .stopping.signals import Interruptions
@@ -93,8 +92,8 @@ class Fit:
         if path is not None:
             saves = search.checkpoint_interval is not None, self._logger, check_folder
             self._checkpoint = RunCheckpoint(path, fingerprint, plan.num_importance_draws, *saves)
-        quick = _or_never(search.iterations_per_quick_update) if self._visualizes(during_analysis=True) else None
-        self.schedule = Schedule(search.checkpoint_interval, quick, _or_never(search.iterations_per_full_update))
+        quick = or_never(search.iterations_per_quick_update) if self._visualizes(during_analysis=True) else None
+        self.schedule = Schedule(search.checkpoint_interval, quick, or_never(search.iterations_per_full_update))
 
     def __enter__(self) -> Fit:
         search, plan, logger = self._search, self._plan, self._logger
@@ -248,13 +247,10 @@ class Fit:
 
     def _compile_ahead(self) -> None:
         """Compile the sampler, which takes longest, while the first points are evaluated."""
-        plan = self._plan
-        if len(self._processes.devices) > 1:
-            return  # for which it is compiled for arrays that lie on all of them
-        shapes = (plan.n_live, plan.n_dim), (plan.n_live,)
-        state = jax.eval_shape(self.sampler.init, *(jax.ShapeDtypeStruct(shape, float) for shape in shapes))
-        at = state, jax.eval_shape(jax.random.PRNGKey, 0)
-        self._interruptions.compile_ahead(self.sampler.advance, at, 1, save=self.leave)
+        if len(self._processes.devices) == 1:  # for several it is compiled for arrays that lie on all of them
+            state = kernel.shape_of_state(self.sampler.init, self._plan.n_live, self._plan.n_dim)
+            at = state, jax.eval_shape(jax.random.PRNGKey, 0)
+            self._interruptions.compile_ahead(self.sampler.advance, at, 1, save=self.leave)
 
     def _begun(self, known: tuple[Mixture, ...]) -> Run:
         """A run at its beginning."""
@@ -301,8 +297,3 @@ class Fit:
         self.run = self.run._replace(seconds=self._seconds)
         self.save_if(True)
         return second
-
-
-def _or_never(interval: float | None) -> int | None:
-    """The interval, ``None`` where it is what the host's config calls never."""
-    return None if interval is None or interval >= ITERATIONS_NEVER else int(interval)

@@ -14,7 +14,7 @@ from blackjax.ns.base import NSInfo
 from .evidence.draws import Batch, drawn
 from .evidence.mixture import Mixture
 from .samples import NSSamples
-from .sampling import records
+from .sampling import kernel, records
 from .sampling.run import Run, Scouted
 
 COLUMNS = ("parameter_lists", "log_likelihood_list", "log_prior_list", "weight_list")
@@ -36,8 +36,7 @@ def run_from(arrays: Sequence[np.ndarray], init: Callable) -> Run | None:
         return None
     notes, *leaves = arrays
     iteration, seconds, fingerprint, scouted, n_draws, n_densities = json.loads(notes.item())
-    shape = fingerprint["settings"]["n_live"], len(fingerprint["parameters"])
-    state = jax.eval_shape(init, *(jax.ShapeDtypeStruct(size, float) for size in (shape, shape[:1])))
+    state = kernel.shape_of_state(init, fingerprint["settings"]["n_live"], len(fingerprint["parameters"]))
     leaf = np.empty(0)
     dead, density = NSInfo(state.particles, records.RECORD_TYPES), Mixture(leaf, leaf, leaf)
     draws = [Batch(leaf, density, leaf, leaf)] * n_draws

@@ -173,6 +173,11 @@ def nested_slice_sampler(
     )
 
 
+def shape_of_state(init: Callable, n_live: int, n_dim: int) -> AdaptiveNSState:
+    """What the sampler's ``init`` returns for so many points, with shapes instead of arrays."""
+    return jax.eval_shape(init, *(jax.ShapeDtypeStruct(shape, float) for shape in ((n_live, n_dim), (n_live,))))
+
+
 def best_chunk_size(log_likelihood: Callable, n_dim: int) -> int | None:
     """
     How many likelihoods to evaluate at once where nobody says, ``None`` for as many as there are.

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from autofit.non_linear.fitness import ITERATIONS_NEVER
+
 # About as long as the device is left alone: much longer than a dispatch, much shorter than a person's patience.
 SECONDS_AT_ONCE = 0.5
 
@@ -32,3 +34,8 @@ class Schedule(NamedTuple):
         """
         due = [interval - iteration % interval for interval in self if interval is not None]
         return max(1, int(min([SECONDS_AT_ONCE * pace, *due])))
+
+
+def or_never(interval: float | None) -> int | None:
+    """The interval, ``None`` where it is what the host's config calls never."""
+    return None if interval is None or interval >= ITERATIONS_NEVER else int(interval)
