@@ -153,6 +153,7 @@ def test_installed_it_is_used_in_every_process_and_touches_no_file_of_the_host(i
     assert installed.damaged_host_files() == []
 
 
+@pytest.mark.slow
 def test_it_can_be_switched_off_for_one_process(installed):
     assert installed.where_from("probe.py", AUTOFIT_NSS="stock") == {installed.stock_file}
 

@@ -129,7 +129,8 @@ class Fit:
         self.sampler = self._sampler()
         told = self._processes.same(arrays_of_run(saved) if saved and are_several() else ())
         saved = saved or run_from(told, self.sampler.init)
-        self._compile_ahead()
+        if not (saved and kernel.has_converged(saved.state, self._plan.termination)):
+            self._compile_ahead()
         known = densities_of(self._model, self._plan.known, self._plan.seed)
         run = self._resumed(saved, known) if saved else self._begun(known)
         self._processes.check_values(self._log_likelihoods, run.state.particles.position, self.sampler.rows_at_once)

@@ -8,7 +8,7 @@ SCRIPT = Path(__file__).parents[5] / "docs" / "benchmarks" / "nss" / "kill_campa
 
 
 def test_nothing_is_lost():
-    options = ["--settings", "1", "--kills", "0", "--steps", "6", "--terms", "0", "--flips", "20", "--stride", "211"]
+    options = ["--settings", "1", "--kills", "0", "--steps", "4", "--terms", "0", "--flips", "20", "--stride", "211"]
     done = subprocess.run([sys.executable, SCRIPT, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Nothing was lost." in done.stdout

@@ -24,6 +24,7 @@ def test_the_same_bytes_on_any_number_of_devices_with_as_many_lanes_on_each(runs
     assert expected["iterations"] > 20
 
 
+@pytest.mark.slow
 def test_with_other_lanes_it_is_the_same_but_for_rounding(runs):
     expected, found = runs["shrink", None, 1], runs["shrink", None, 4]
     assert (found["lanes"], expected["lanes"]) == (5, 20)

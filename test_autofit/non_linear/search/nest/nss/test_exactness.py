@@ -45,7 +45,13 @@ def plain_blackjax(problem, settings, termination=-3.0):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: gaussian_in_a_box(3), two_modes, three_priors], ids=["box", "modes", "priors"]
+    "make",
+    [
+        pytest.param(lambda: gaussian_in_a_box(3), marks=pytest.mark.slow),
+        pytest.param(two_modes, marks=pytest.mark.slow),
+        three_priors,
+    ],
+    ids=["box", "modes", "priors"],
 )
 def test_a_fit_is_blackjax_s_own_run(make):
     problem = make()

@@ -64,6 +64,7 @@ class Child:
         return next(self.folder.rglob("nss_checkpoint.pkl"), None)
 
 
+@pytest.mark.slow
 def test_a_signal_in_an_iteration_of_minutes_saves_the_one_before_and_ends_the_process(tmp_path):
     """One fit, told to stop in three ways, one session after the other."""
     expected = np.load(Child(tmp_path / "undisturbed").finish().result)

@@ -89,11 +89,16 @@ CONFIGURATIONS = [
     # n_dim, n_live, num_delete, num_steps, lanes, likelihood
     (1, 20, 1, 1, None, "flat"),
     (2, 60, 30, 3, 1, "plateaus"),
-    (2, 200, 100, 5, 32, "partly invalid"),
-    (6, 120, 50, 12, None, "profile"),
-    (6, 60, 3, 40, 2, "modes"),
     (21, 150, 20, 42, None, "profile"),
-    (40, 120, 10, 8, 3, "peaked"),
+    *(
+        pytest.param(configuration, marks=pytest.mark.slow)
+        for configuration in (
+            (2, 200, 100, 5, 32, "partly invalid"),
+            (6, 120, 50, 12, None, "profile"),
+            (6, 60, 3, 40, 2, "modes"),
+            (40, 120, 10, 8, 3, "peaked"),
+        )
+    ),
 ]
 
 
@@ -102,7 +107,7 @@ def compiled(n_dim, n_live, num_delete, num_steps, lanes, likelihood):
     return runs(LIKELIHOODS[likelihood], num_delete, num_steps, lanes=lanes)
 
 
-@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda c: "-".join(map(str, c)))
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda configuration: "-".join(map(str, configuration)))
 @settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1))
 def test_same_bits_as_blackjax(configuration, seed):

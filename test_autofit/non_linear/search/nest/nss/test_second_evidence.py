@@ -193,6 +193,7 @@ def interrupted_while_drawing(monkeypatch, problem, at, number, **settings):
     return search
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT), (3, signal.SIGTERM)])
 @pytest.mark.usefixtures("handlers")
 def test_stopped_while_drawing_it_ends_with_the_same_bytes(monkeypatch, at, number):

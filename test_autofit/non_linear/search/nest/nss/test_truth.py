@@ -51,7 +51,9 @@ def runs_in_one_go(name):
     return [run(problem, problem.search(seed=seed)) for seed in SEEDS]
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize(
+    "name", [name if name == "two modes" else pytest.param(name, marks=pytest.mark.slow) for name in PROBLEMS]
+)
 def test_evidence_and_moments(name):
     assert_true(PROBLEMS[name](), runs_in_one_go(name))
 

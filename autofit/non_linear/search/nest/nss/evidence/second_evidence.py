@@ -104,5 +104,5 @@ def why_a_whole_run(found: dict[str, Any]) -> str:
     """Why a run that started from what was known makes another necessary, for the log."""
     why = found["importance_unusable"] or f"the draws and the run are worth {found['importance_n_eff']:,.0f}"
     return (
-        f"start_from and the few live points do not describe the posterior: {why}. A whole run from the prior begins."
+        f"start_from and the few live points do not describe the posterior: {why}. A full run from the prior begins."
     )
