@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,13 +125,12 @@ class Fit:
         saved = None if self._scouted else self._checkpoint.load()
         names = list(MOVES)
         moves = names[self._processes.agree(names.index(saved.settings["moves"] if saved else self._plan.moves))]
-        self._plan = self._plan.with_moves(moves)
+        self._plan = replace(self._plan, moves=moves)
         self.space = space_of(self._model, MOVES[moves])
         self.sampler = self._sampler()
         told = self._processes.same(arrays_of_run(saved) if saved and are_several() else ())
         saved = saved or run_from(told, self.sampler.init)
-        if not (saved and kernel.has_converged(saved.state, self._plan.termination)):
-            self._compile_ahead()
+        self._compile_ahead(saved)
         known = densities_of(self._model, self._plan.known, self._plan.seed)
         run = self._resumed(saved, known) if saved else self._begun(known)
         self._processes.check_values(self._log_likelihoods, run.state.particles.position, self.sampler.rows_at_once)
@@ -241,14 +241,16 @@ class Fit:
             # An accelerator is faster the more it has to do; a CPU is not, and computes what is padded, too.
             num_at_once=None if devices[0].platform == "cpu" else share_of(self._search.n_live, len(devices)),
         )
-        kind = f"{devices[0].platform.upper()} ({devices[0].device_kind})"
-        at_once = sampler.lanes * sampler.candidates
-        self._logger.info("Likelihoods evaluated at once: %d on each of %d %s.", at_once, len(devices), kind)
+        at_once, kind = sampler.lanes * sampler.candidates, devices[0].device_kind
+        where = f"{len(devices)} {devices[0].platform.upper()} ({kind})"
+        self._logger.info("Likelihoods evaluated at once: %d on each of %s.", at_once, where)
         return sampler
 
-    def _compile_ahead(self) -> None:
+    def _compile_ahead(self, saved: Run | None) -> None:
         """Compile the sampler, which takes longest, while the first points are evaluated."""
-        if len(self._processes.devices) == 1:  # for several it is compiled for arrays that lie on all of them
+        converged = saved and kernel.has_converged(saved.state, self._plan.termination)
+        # For several devices it is compiled for arrays that lie on all of them.
+        if not converged and len(self._processes.devices) == 1:
             state = kernel.shape_of_state(self.sampler.init, self._plan.n_live, self._plan.n_dim)
             at = state, jax.eval_shape(jax.random.PRNGKey, 0)
             self._interruptions.compile_ahead(self.sampler.advance, at, 1, save=self.leave)
@@ -257,11 +259,9 @@ class Fit:
         """A run at its beginning."""
         plan, search = self._plan, self._search
         _, init_key, run_key = jax.random.split(jax.random.PRNGKey(plan.seed), 3)
-        self._logger.info("Starting NSS: %s.", plan)
-        if known:
-            fewer = "It starts from %s, with a quarter of the n_live=%d points to search the prior."
-            self._logger.info(fewer, plan.start.replace("fit", "earlier fit"), search.n_live)
-        for doubt in trust.doubts_about_settings(plan.n_dim, search.n_live, search.num_delete, search.num_mcmc_steps):
+        start = f", start_from={len(known)} earlier fit(s) with a quarter of the live points" if known else ""
+        self._logger.info("Starting NSS: %s%s.", plan, start)
+        for doubt in trust.doubts_about_settings(plan.n_dim, search.n_live, search.num_delete, plan.num_mcmc_steps):
             self._logger.warning(doubt)
         state = self._state_at(np.asarray(self.space.draw(init_key, plan.n_live)))
         if doubt := checks.check_first_points(np.asarray(state.particles.loglikelihood), search.invalid_value):
@@ -271,8 +271,8 @@ class Fit:
     def _resumed(self, saved: Run, known: tuple[Mixture, ...]) -> Run:
         """A checkpointed run, if it is of the same likelihood and start still."""
         self._checkpoint.verify(saved, self._state_at, known)
-        told = saved.iteration, saved.iteration * saved.settings["num_delete"], saved.seconds
-        self._logger.info("Resuming NSS from iteration %d (%d dead points, %.1f s of sampling so far).", *told)
+        at = saved.iteration, saved.iteration * saved.settings["num_delete"], saved.seconds
+        self._logger.info("Resuming NSS from iteration %d (%d dead points, %.1f s of sampling so far).", *at)
         return saved
 
     def _second_evidence(self, posterior: Posterior, wanted: int) -> SecondEvidence:

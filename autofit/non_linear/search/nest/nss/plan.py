@@ -89,10 +89,6 @@ class Plan:
             return self.num_importance_draws
         return int(np.clip(evaluations // 33, LEAST_DRAWS, MOST_DRAWS))
 
-    def with_moves(self, moves: str) -> Plan:
-        """This plan for a run that was begun with these moves."""
-        return replace(self, moves=moves)
-
 
 def plans_of(search: Any, n_dim: int) -> list[Plan]:
     """

@@ -30,3 +30,27 @@ def test_a_second_fit_of_other_data_compiles_nothing_where_data_are_no_constants
     assert second["misses"] == 0
     assert second["hits"] > 10
     assert second["log_evidence"] != first["log_evidence"]
+
+
+@pytest.mark.slow
+def test_an_error_amid_a_compilation_ends_the_process_with_its_own_status():
+    """The sampler is still compiled when no first point turns out valid."""
+    script = """
+import autofit as af, jax.numpy as jnp
+
+class Analysis(af.Analysis):
+    def log_likelihood_function(self, instance):
+        x = jnp.stack([instance.x, instance.y])
+        for i in range(60):
+            x = jnp.sin(x @ jnp.ones((2, 2)) + i) + jnp.fft.irfft(jnp.fft.rfft(x), 2)
+        return jnp.sum(x) * jnp.nan
+
+model = af.Collection(x=af.UniformPrior(-1.0, 1.0), y=af.UniformPrior(-1.0, 1.0))
+af.NSS(n_live=60, num_delete=20).fit(model, Analysis(use_jax=True))
+"""
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "None of the n_live=60 points" in done.stderr
+    assert done.returncode == 1

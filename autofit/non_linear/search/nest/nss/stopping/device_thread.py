@@ -1,5 +1,6 @@
 """The thread in which the device compiles and computes, while the caller waits in Python."""
 
+import atexit
 import logging
 import math
 import threading
@@ -42,8 +43,11 @@ class DeviceThread:
         """A thread that is still at a call, if there is one."""
         return next((thread for thread in self._threads if thread.is_alive()), None)
 
-    def begin(self, function: Callable, *arguments: Any) -> Future:
-        """Call ``function`` in a thread of its own; its result is to come."""
+    def begin(self, function: Callable, *arguments: Any, at_exit: bool = False) -> Future:
+        """
+        Call ``function`` in a thread of its own; its result is to come. ``at_exit`` of the process it is waited for,
+        if nobody else does: XLA does not survive the end of Python amid a compilation.
+        """
         future, x64 = Future(), jax.config.jax_enable_x64
 
         def work() -> None:
@@ -55,6 +59,8 @@ class DeviceThread:
 
         thread = threading.Thread(target=work, daemon=True)
         self._threads = [other for other in self._threads if other.is_alive()] + [thread]
+        if at_exit:
+            atexit.register(thread.join)
         thread.start()
         return future
 

@@ -143,7 +143,7 @@ class Interruptions:
     def compile_ahead(self, jitted: jax.stages.Wrapped, *arguments: Any, save: Callable[[], None]) -> None:
         """Compile a jitted function for arguments of such shapes, while others are compiled and called."""
         with self.answered_by(save):
-            self._to_come[jitted] = self._device.begin(jitted.lower(*arguments).compile)
+            self._to_come[jitted] = self._device.begin(jitted.lower(*arguments).compile, at_exit=True)
 
     def meeting(self, save: Callable[[], None]) -> Meeting:
         """How this process meets the others, where a signal to any is answered by calling ``save``."""
@@ -224,7 +224,7 @@ class Interruptions:
     def _hand_on(self, number: int, frame: Any) -> None:
         """Do what would have been done without us; returns only if a handler of the user's does."""
         if self._device.busy_thread:
-            atexit.register(_exit_without, self._device.busy_thread, number)
+            atexit.register(_exit_without, self._device, number)
         handler = self._handlers.get(number)
         if callable(handler) and handler is not signal.default_int_handler:
             handler(number, frame)
@@ -234,9 +234,9 @@ class Interruptions:
             raise SystemExit(128 + number)
 
 
-def _exit_without(thread: threading.Thread, number: int) -> None:
+def _exit_without(device: DeviceThread, number: int) -> None:
     """Leave with the status that Python would, without the minutes it would wait for an iteration nobody wants."""
-    if not thread.is_alive():
+    if not device.busy_thread:
         return
     logging.shutdown()
     sys.stdout.flush()
