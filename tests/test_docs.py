@@ -1,5 +1,6 @@
 """The documentation: its Python runs, its commands name files that are there, its pages build without a warning."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -44,6 +45,14 @@ def test_commands_and_links_name_files_that_are_there(page):
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
     assert all((REPOSITORY / name).exists() for name in commands)
     assert all((page.parent / link).exists() for link in links)
+
+
+@pytest.mark.parametrize("script", sorted((REPOSITORY / "docs").rglob("*.py")), ids=lambda script: script.name)
+def test_scripts_import_what_is_there(script):
+    nodes = [node for node in ast.walk(ast.parse(script.read_text())) if isinstance(node, ast.ImportFrom)]
+    for node in nodes:
+        if (node.module or "").startswith("autofit.non_linear.search.nest.nss"):
+            exec(compile(ast.unparse(node), script.name, "exec"), {})
 
 
 def test_the_config_is_what_the_host_reads(tmp_path, monkeypatch):

@@ -13,8 +13,9 @@ import jax
 import matplotlib
 import numpy as np
 from autofit.non_linear.search.nest.nss.sampling import kernel
+from autofit.non_linear.search.nest.nss.sampling.chains import SHRINK, STEP_OUT_LEFT, STEP_OUT_RIGHT
 from autofit.non_linear.search.nest.nss.sampling.lanes import _choose_survivors, no_info, rows_of
-from autofit.non_linear.search.nest.nss.sampling.slices import SHRINK, STEP_OUT_LEFT, STEP_OUT_RIGHT, STEPPING_OUT
+from autofit.non_linear.search.nest.nss.sampling.slices import STEPPING_OUT
 from blackjax.ns.base import delete_fn, init_state_strategy
 
 matplotlib.use("Agg")
