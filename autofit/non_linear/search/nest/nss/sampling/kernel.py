@@ -23,7 +23,7 @@ from .sharding import alike, divided, everywhere, share_of
 from .slices import SHRINKING, Moves
 from .steering import steering
 
-# On a CPU, more expensive likelihoods than these at once outgrow the caches (docs/searches/nss/performance.md).
+# On a CPU, more expensive likelihoods than these at once outgrow the caches (docs/searches/nss/laboratory.md).
 CPU_CHUNK_SIZE = 18
 EXPENSIVE_FLOPS = 1e6
 # How many dead points are handed over at once at most: enough that the hand-over costs nothing.

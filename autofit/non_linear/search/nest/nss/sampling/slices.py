@@ -25,7 +25,7 @@ from jax.flatten_util import ravel_pytree
 
 from .chains import MAX_EXPANSIONS, SHRINK, STEP_OUT_LEFT, Chain, ChainInfo, Slice, tick, tick_of_several
 
-# Of a bracket that only shrinks, relative to blackjax's first bracket (docs/searches/nss/performance.md).
+# Of a bracket that only shrinks, relative to blackjax's first bracket (docs/searches/nss/laboratory.md).
 WIDTH = 3.0
 # Among how many lineages live points are divided, which share of the points stays outside of each, and how many
 # points a parameter that must be.
