@@ -230,10 +230,17 @@ def test_a_fit_begun_with_the_host_s_own_class_goes_on_with_ours(installed, tmp_
     assert abs(log_evidence - math.log(math.sqrt(math.pi / 50.0) / 2.0)) < 4.0 * error
 
 
-def test_without_jax_or_blackjax_the_error_says_what_to_install(installed):
-    missing = "import sys; sys.modules['blackjax'] = None; import autofit as af; af.NSS()"
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "sys.modules['blackjax'] = None",
+        "sys.modules['jax'] = None",
+        "import types; sys.modules['blackjax'] = types.ModuleType('blackjax')",  # an older one, without ns
+    ],
+)
+def test_without_jax_or_blackjax_the_error_says_what_to_install(installed, missing):
     with pytest.raises(AssertionError, match=r"ImportError: .*pip install 'blackjax>=1.7.1' filelock"):
-        installed.run("-c", missing)
+        installed.run("-c", f"import sys; {missing}; import autofit as af; af.NSS()")
 
 
 @pytest.mark.slow

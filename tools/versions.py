@@ -32,7 +32,7 @@ def outcome(python: str, autofit: str) -> tuple[str, str, str]:
         return python, "", f"cannot be installed: {last_line(installed.stderr)}"
     show = "import platform, blackjax; print(platform.python_version(), blackjax.__version__)"
     versions = last_line(subprocess.run([ours, "-c", show], capture_output=True, text=True, check=True).stdout)
-    tests = [ours, "-m", "pytest", "-q", "--dist=load", *TESTS]
+    tests = [ours, "-m", "pytest", "-q", "--dist=load", "-m", "slow or not slow", *TESTS]
     done = subprocess.run(tests, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     return *versions.split(), re.sub(r"(, \d+ warnings?)? in .*", "", last_line(done.stdout or done.stderr))
 

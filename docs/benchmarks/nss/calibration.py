@@ -18,7 +18,7 @@ samples, and the seconds outside of the likelihood.
 
 With --perfect, for perfect nested sampling of a Gaussian in a ball (no chains: the prior volumes are drawn), the
 posterior's mean squared radius relative to the truth, with the weights averaged over the simulated volumes as
-``posterior.py`` does, and with their logarithms averaged.
+``nested.py`` does, and with their logarithms averaged.
 """
 
 import argparse

@@ -25,11 +25,16 @@ class Around(NamedTuple):
 _around: ContextVar[Around | None] = ContextVar("what is held around the fit that goes on", default=None)
 
 
+def is_held_around(search: Any) -> bool:
+    """Whether a fit of this search goes on here."""
+    held = _around.get()
+    return held is not None and held.search is search
+
+
 @contextmanager
 def around(search: Any) -> Iterator[Around]:
     """Within, the folder stays this process's once it is taken, also in what the host calls."""
-    held = _around.get()
-    if held is not None and held.search is search:
+    if is_held_around(search) and (held := _around.get()):
         yield held
         return
     with FolderLock(search.logger) as lock:

@@ -1,6 +1,8 @@
 """Errors people can act on: what is checked before a run begins, and what JAX's own errors mean. Each error
 names what was given and what to do."""
 
+from __future__ import annotations
+
 import numbers
 import os
 import sys

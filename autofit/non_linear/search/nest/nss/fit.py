@@ -130,8 +130,8 @@ class Fit:
         self.sampler = self._sampler()
         told = self._processes.same(arrays_of_run(saved) if saved and are_several() else ())
         saved = saved or run_from(told, self.sampler.init)
-        self._compile_ahead(saved)
         known = densities_of(self._model, self._plan.known, self._plan.seed)
+        self._compile_ahead(saved)
         run = self._resumed(saved, known) if saved else self._begun(known)
         self._processes.check_values(self._log_likelihoods, run.state.particles.position, self.sampler.rows_at_once)
         self.run, self._started = run, time.perf_counter() - run.seconds
@@ -168,10 +168,10 @@ class Fit:
 
     def leave(self) -> None:
         """What a signal or an error asks for before it ends the run."""
-        if hasattr(self, "run"):
-            self._checkpoint.save_and_leave(self.run)
-        else:
-            self._checkpoint.leave_at_the_start()
+        if not hasattr(self, "run"):
+            return self._checkpoint.leave_at_the_start()
+        seconds = self._seconds if self.run.draws else self.run.seconds  # time goes by between draws
+        return self._checkpoint.save_and_leave(self.run._replace(seconds=seconds))
 
     def answering(self) -> AbstractContextManager[None]:
         """Within, a signal is answered at once."""
@@ -186,9 +186,9 @@ class Fit:
         nanoseconds = self._processes.agree(round(1e9 * self.run.seconds), self._interruptions.meeting(self.leave))
         self.run = self.run._replace(seconds=1e-9 * nanoseconds)
         internal = results.internal_from(self.run, self.space, posterior, second)
-        if self._visualizes(during_analysis=False):
-            draw, patience = (lambda: self.run_plot(internal.trust)()), self.pictures.PATIENCE_SECONDS
-            with self.answering():
+        draw, patience = (lambda: self.run_plot(internal.trust)()), self.pictures.PATIENCE_SECONDS
+        with self.answering():
+            if self._visualizes(during_analysis=False):
                 self.pictures.draw_alone("nss_run.png", draw, patience)
         return Ending(self._plan, self.run, self.space, posterior, second, internal)
 

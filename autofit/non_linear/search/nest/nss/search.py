@@ -26,17 +26,17 @@ from .saving.host import ResumeState, doubt_about_finished
 
 # The host depends on none of them. A JAX without the device it is to use says so while blackjax is imported.
 try:
-    import blackjax  # noqa: F401
     import filelock  # noqa: F401
     import jax
     import tqdm  # noqa: F401
+    from blackjax.ns.nss import live_covariance_factor  # noqa: F401 (which older ones lack)
 
     _import_error = None
 except (ImportError, AssertionError, RuntimeError) as error:
     _import_error = error
 else:
     from . import results
-    from .around import around, take_folder
+    from .around import around, is_held_around, take_folder
     from .evidence.prior_space import Space, space_of
     from .fit import Fit
     from .plan import plans_of
@@ -320,7 +320,7 @@ class NSS(NonLinearSearch):
                 "its .zip away to fit anew, or give this fit another name or unique_tag."
             ) from error
         result = super().result_via_completed_fit(analysis=analysis, model=model)
-        if are_several():
+        if are_several() and is_held_around(self):
             with around(self) as (_, _, processes):
                 processes.same(arrays_of_result(result))
         if doubt := doubt_about_finished(self, result):

@@ -385,3 +385,12 @@ def test_object_arrays_are_refused_even_when_harmless(path):
     _save_checkpoint(path, {"x": np.array([None, "text"], dtype=object)}, [], np.zeros(2, "u4"), 1)
     with pytest.raises(DamagedCheckpointError, match="array of Python objects"):
         _load_checkpoint(path)
+
+
+def test_a_history_without_blocks_that_is_lost_is_written_anew(tmp_path):
+    history = History(tmp_path / "nss_checkpoint.history")
+    history.flush()
+    history.path.unlink()
+    assert history.begin_anew_if_lost()
+    extent = (history + [np.arange(3)]).flush()
+    assert [block.tolist() for block in History.load(history.path, extent)] == [[0, 1, 2]]

@@ -53,7 +53,7 @@ def plain_blackjax(problem, settings, termination=-3.0):
     ],
     ids=["box", "modes", "priors"],
 )
-def test_a_fit_is_blackjax_s_own_run(make):
+def test_a_fit_is_blackjax_s_own_run(make, optimised):
     problem = make()
     settings = {**problem.settings, "n_live": 100}
     points, evaluations = plain_blackjax(problem, settings)

@@ -16,6 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
+# With the bits of blackjax
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 def profile(x):
     """Sums over many pixels, as a fit to data does."""
@@ -221,6 +224,7 @@ def iteration_of_two_clouds(moves, num_delete=4, spread=(0.3, 3.0)):
     [
         (slices.SHRINKING, None, None, 20, 1),  # a CPU
         (slices.SHRINKING, 80, None, 20, 4),  # an accelerator, of which as much is used as by the first points
+        (slices.SHRINKING, 400, None, 20, 4),  # at most
         (slices.SHRINKING, 80, 45, 20, 2),
         (slices.SHRINKING, 80, 8, 7, 1),
         (slices.STEPPING_OUT, 80, None, 20, 1),

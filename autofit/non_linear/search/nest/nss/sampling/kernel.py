@@ -28,6 +28,8 @@ CPU_CHUNK_SIZE = 18
 EXPENSIVE_FLOPS = 1e6
 # How many dead points are handed over at once at most: enough that the hand-over costs nothing.
 BLOCK_POINTS = 1024
+# How many points of a bracket a chain tries at once at most: more save few ticks (docs/searches/nss/performance.md).
+MAX_CANDIDATES = 4
 # How many positions are evaluated in a call at most, about.
 ROWS = 8192
 
@@ -89,7 +91,7 @@ def nested_slice_sampler(
     num_at_once: int | None = None,
 ) -> NestedSliceSampler:
     """
-    Nested slice sampling (Yallup, Kroupa & Handley 2026, arXiv:2601.23252): ``blackjax.nss`` with the update above.
+    Nested slice sampling (Yallup, Kroupa & Handley 2026, arXiv:2601.23252): ``blackjax.nss`` with chains in lanes.
 
     Parameters
     ----------
@@ -117,7 +119,8 @@ def nested_slice_sampler(
     devices = devices or jax.devices()[:1]
     lanes = _num_lanes(share_of(num_delete, len(devices)), chunk_size)
     at_once = min(chunk_size or num_at_once or num_delete, num_at_once or num_delete)
-    candidates = max(1, at_once // lanes) if num_at_once and moves.only_shrinks else 1
+    room = at_once // lanes if num_at_once and moves.only_shrinks else 1
+    candidates = max(1, min(room, MAX_CANDIDATES))
     moves = moves.trying(candidates) if candidates > 1 else moves
     steers = partial(steering, moves, adapts)
     new_particle = partial(init_state_strategy, logprior_fn=log_prior, loglikelihood_fn=log_likelihood)

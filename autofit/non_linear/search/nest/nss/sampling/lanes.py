@@ -2,7 +2,7 @@
 
 blackjax moves its chains in lockstep: for every slice, all wait for the slowest to step out left, then right, then
 shrink, and the likelihood is compiled at five places. Here each chain is a small state machine (``chains.py``) that
-stands wherever its own slice stands, and one tick evaluates the likelihood once for every lane. Each chain draws the
+stands wherever its own slice stands, and one tick moves every lane. Each chain draws the
 same random numbers from the same keys as in blackjax, so with blackjax's moves the points are the same: to the last
 bit with a lane for each chain, to rounding with fewer.
 """
@@ -23,7 +23,7 @@ from .slices import Moves
 
 def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves, devices: int = 1) -> Callable:
     """
-    An ``update_strategy`` for ``blackjax.nss`` that evaluates the likelihood once per lane and tick.
+    An ``update_strategy`` for ``blackjax.nss`` in which each lane makes one tick at a time.
 
     With fewer lanes than chains, a lane that finishes its chain takes the next one. The number of lanes is felt only
     where the likelihood itself rounds differently in a batch of another size.
@@ -33,7 +33,7 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves, d
     new_particle
         ``new_particle(position, loglikelihood_birth=...) -> StateWithLogLikelihood``, traceable, of one position.
     lanes
-        How many likelihoods are evaluated, and held in memory, at once on a device.
+        How many chains move at once on a device.
     moves
         How the chains move.
     devices

@@ -45,8 +45,8 @@ class Moves(NamedTuple):
     begin
         ``begin(particle, slice, info) -> Chain``: a chain at the beginning of one of its slices.
     tick
-        ``tick(new_particle, contour, chain) -> (Chain, done)``: the chain after one likelihood evaluation, and
-        whether its slice is done.
+        ``tick(new_particle, contour, chain) -> (Chain, done)``: the chain after one evaluation of the
+        likelihood, or of several candidates at once, and whether its slice is done.
     lineages
         Among how many lineages the live points are divided, at most.
     adapts

@@ -158,7 +158,7 @@ def discard(path: Path) -> None:
 
 
 def discard_run(path: Path) -> None:
-    """Delete the run at ``path``, so that another can begin there; the lock of the process stays."""
+    """Delete the run at ``path``, so that another can begin there."""
     for file in (Path(path), previous_path(path), history_path(path), draws_path(path)):
         file.unlink(missing_ok=True)
 

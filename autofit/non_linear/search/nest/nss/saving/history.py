@@ -97,7 +97,7 @@ class History(list):
         Whether the file no longer holds what was stored: it was removed, replaced or cut off. All blocks are written
         by the next ``flush`` then. The last frame's digest tells, since it covers all frames before it.
         """
-        if self.stored.blocks == 0:
+        if self.stored.length == 0:
             return False
         try:
             with open(self.path, "rb") as file:
@@ -154,7 +154,9 @@ class _ArrayUnpickler(pickle.Unpickler):
         found = vars(sys.modules.get(module, object)).get(name)
         if isinstance(found, type) and (_is_named_tuple(found) or issubclass(found, np.generic)):
             return found
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is neither an array nor a NamedTuple")
+        raise pickle.UnpicklingError(
+            f"it names {module}.{name}, which is neither an array nor a NamedTuple of this version"
+        )
 
 
 def _is_named_tuple(cls: type) -> bool:

@@ -59,9 +59,9 @@ class DeviceThread:
 
         thread = threading.Thread(target=work, daemon=True)
         self._threads = [other for other in self._threads if other.is_alive()] + [thread]
+        thread.start()
         if at_exit:
             atexit.register(thread.join)
-        thread.start()
         return future
 
     def call(self, function: Callable, *arguments: Any, on_poll: Callable[[Future], None]) -> Any:

@@ -142,8 +142,10 @@ class Interruptions:
 
     def compile_ahead(self, jitted: jax.stages.Wrapped, *arguments: Any, save: Callable[[], None]) -> None:
         """Compile a jitted function for arguments of such shapes, while others are compiled and called."""
+        # Traced in this thread: contexts such as jax.default_device do not reach another.
         with self.answered_by(save):
-            self._to_come[jitted] = self._device.begin(jitted.lower(*arguments).compile, at_exit=True)
+            lowered = jitted.lower(*arguments)
+        self._to_come[jitted] = self._device.begin(_compiled_in, lowered, at_exit=True)
 
     def meeting(self, save: Callable[[], None]) -> Meeting:
         """How this process meets the others, where a signal to any is answered by calling ``save``."""
@@ -158,12 +160,10 @@ class Interruptions:
     ) -> Callable:
         if jitted not in self._compiled:
             self._logger.info("Compiling %s.", what)
-            started = time.perf_counter()
             if jitted not in self._to_come:
-                # Traced in this thread: contexts such as jax.default_device do not reach another.
                 self.compile_ahead(jitted, *arguments, save=save)
-            self._compiled[jitted] = self._wait_for(save, self._to_come.pop(jitted).result)
-            self._logger.info("Compiled %s in %.1f s.", what, time.perf_counter() - started)
+            self._compiled[jitted], seconds = self._wait_for(save, self._to_come.pop(jitted).result)
+            self._logger.info("Compiled %s in %.1f s.", what, seconds)
         return self._compiled[jitted]
 
     @contextmanager
@@ -232,6 +232,12 @@ class Interruptions:
             raise KeyboardInterrupt
         else:
             raise SystemExit(128 + number)
+
+
+def _compiled_in(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, float]:
+    """What is compiled, and the seconds that took."""
+    started = time.perf_counter()
+    return lowered.compile(), time.perf_counter() - started
 
 
 def _exit_without(device: DeviceThread, number: int) -> None:
