@@ -15,7 +15,7 @@ import problems  # noqa: F401 (first: it switches float64 on)
 import jax
 import numpy as np
 from autofit.non_linear.search.nest.nss.evidence.trust import least_steps
-from autofit.non_linear.search.nest.nss.sampling.kernel import nested_slice_sampler
+from autofit.non_linear.search.nest.nss.sampling import kernel
 from autofit.non_linear.search.nest.nss.sampling.slices import SHRINKING_IN_NORMAL_SPACE
 from recorded_runs import SETTINGS, TERMINATION, whole_run
 
@@ -24,7 +24,8 @@ def row_of(name: str, candidates: int) -> str:
     setting = SETTINGS[name]
     problem = setting.problem()
     log_prior, log_likelihood, _ = problem.functions(SHRINKING_IN_NORMAL_SPACE)
-    sampler = nested_slice_sampler(
+    kernel.MAX_CANDIDATES = candidates
+    sampler = kernel.nested_slice_sampler(
         log_prior,
         jax.jit(log_likelihood, inline=True),
         setting.num_delete,
