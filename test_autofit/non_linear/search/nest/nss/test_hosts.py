@@ -70,21 +70,29 @@ def test_killed_on_two_processes_it_goes_on_on_three_of_two_devices_and_then_on_
     output, result = tmp_path / "output", tmp_path / "result.npz"
     first = start(2)
     wait_for_a_checkpoint(output)
-    first[0].kill()
-    assert first[1].wait(60.0) != 0
+    first[1].kill()
+    assert first[0].wait(240.0) == 1
+    assert "NSS stops after iteration" in first.told()
+    assert "What all processes compute together failed in process 0" in first.told()
 
     second, before = start(3, devices=2), checkpoint_time(output)
     wait_for_a_checkpoint(output, before)
-    second[2].kill()
-    assert second[0].wait(60.0) == 1
-    assert second[1].wait(60.0) != 0
-    assert "NSS stops after iteration" in second.told()
-    assert "What all processes compute together failed in process 0" in second.told()
+    for process in (0, 1, 2):  # if one is left, XLA may wait for the devices of those that are gone
+        second[process].kill()
+        second[process].wait()
 
     last = start(1)
     assert last.statuses() == [0], last.told()
     assert "number of devices was 6 and is 1" in last.told()
     assert same(result, alone)
+
+
+@pytest.mark.slow
+def test_if_the_first_is_killed_the_others_end(start, tmp_path):
+    processes = start(2)
+    wait_for_a_checkpoint(tmp_path / "output")
+    processes[0].kill()
+    assert processes[1].wait(240.0) != 0
 
 
 @pytest.mark.slow
@@ -120,7 +128,7 @@ def test_a_signal_amid_a_long_iteration_is_answered_by_the_first_alone(tmp_path)
         for process in processes.started:
             process.send_signal(signal.SIGTERM)
         assert processes[0].wait(10.0) == 143
-        assert processes[1].wait(60.0) != 0
+        assert processes[1].wait(240.0) != 0
         assert sent < checkpoint_time(tmp_path) / 1e9
 
 
