@@ -121,17 +121,9 @@ def memory_errors_explained(chunk_size: int, what_next: Callable[[], str]) -> It
         ) from error
 
 
-ARGUMENTS = (
-    *("name", "path_prefix", "unique_tag", "session", "n_live", "num_delete", "number_of_cores", "seed"),
-    *("num_mcmc_steps", "chunk_size", "checkpoint_interval", "iterations_per_quick_update"),
-    *("iterations_per_full_update", "stalled_after", "num_importance_draws", "n_eff", "start_from", "moves"),
-    "termination",
-)
-
-
 def check_arguments(given: dict[str, Any], moves: Iterable[str]) -> None:
     """
-    Whether a run is possible with these ``ARGUMENTS`` of the search, of which ``moves`` is to be one of those.
+    Whether a run is possible with the arguments ``given`` to the search, by name, and with these ``moves``.
 
     Raises
     ------

@@ -36,7 +36,7 @@ except (ImportError, AssertionError, RuntimeError) as error:
     _import_error = error
 else:
     from . import results
-    from .around import around, is_held_around, take_folder
+    from .around import around, held_around, take_folder
     from .evidence.prior_space import Space, space_of
     from .fit import Fit
     from .plan import plans_of
@@ -199,8 +199,7 @@ class NSS(NonLinearSearch):
         if _import_error is not None:
             raise checks.why_not_imported(_import_error) from _import_error
 
-        given = locals()
-        checks.check_arguments({argument: given[argument] for argument in checks.ARGUMENTS}, MOVES)
+        checks.check_arguments(locals(), MOVES)
 
         super().__init__(
             name=name,
@@ -320,9 +319,8 @@ class NSS(NonLinearSearch):
                 "its .zip away to fit anew, or give this fit another name or unique_tag."
             ) from error
         result = super().result_via_completed_fit(analysis=analysis, model=model)
-        if are_several() and is_held_around(self):
-            with around(self) as (_, _, processes):
-                processes.same(arrays_of_result(result))
+        if are_several() and (held := held_around(self)):
+            held.processes.same(arrays_of_result(result))
         if doubt := doubt_about_finished(self, result):
             self.logger.warning(doubt)
         return result

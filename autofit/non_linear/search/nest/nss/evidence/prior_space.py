@@ -161,7 +161,8 @@ def to_standard_normal(model: Any, parameters: np.ndarray) -> np.ndarray:
     z, ends = np.stack(columns, axis=1), [0, -1]
     back = np.asarray(jax.jit(jax.vmap(partial(parameters_at, model)))(z[ends]))
     differs = ~np.isclose(back, parameters[ends], rtol=1e-4, atol=1e-4 * np.ptp(parameters, axis=0)).all(axis=0)
-    for name, prior in (priors[index] for index in np.flatnonzero(differs)):
+    if differs.any():
+        name, prior = priors[int(np.argmax(differs))]
         raise ValueError(
             f"unit_value_for of the prior {type(prior).__name__} of the parameter {name!r} is not the inverse of its "
             "value_for"

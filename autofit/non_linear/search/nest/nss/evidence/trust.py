@@ -280,7 +280,7 @@ def doubts_about_start(found: dict) -> list[str]:
     shares = found.get("start_unknown", [])
     return [
         f"start_from[{index}] does not know {share:.0%} of the posterior, which the run's few live points found. "
-        "They may have found less of it than a whole run would: fit again without start_from if the evidence matters."
+        "They may have found less of it than a full run would: fit again without start_from if the evidence matters."
         for index, share in enumerate(shares)
         if share > MUCH_UNKNOWN
     ]

@@ -126,27 +126,20 @@ def tick_of_several(
         next_key, key = jax.random.split(key)
         t = left + jax.random.uniform(key) * (right - left)
         following = jnp.where(t < 0.0, t, left), jnp.where(t >= 0.0, t, right), next_key
-        return following, (t, *following)
+        return following, (t, left, right, next_key)
 
     bracket = chain.left, chain.right, chain.key
-    _, (t, left, right, keys) = jax.lax.scan(shrink_to_next, bracket, None, length=candidates)
+    _, (t, left, right, next_keys) = jax.lax.scan(shrink_to_next, bracket, None, length=candidates)
     start, direction = chain.particle.position, chain.slice.direction
     positions = jax.vmap(lambda t: jax.tree.map(lambda p, d: p + t * d, start, direction))(t)
     found = jax.vmap(partial(new_particle, loglikelihood_birth=contour))(positions)
-    tried = chain.tries + jnp.arange(1, candidates + 1)
+    tries = chain.tries + jnp.arange(candidates)
     inside = (found.logdensity >= chain.level) & (found.loglikelihood > contour)
-    last = jnp.argmax(inside | (tried == MAX_SHRINKAGE) | (tried == tried[-1]))
-    used, is_inside = last + 1, inside[last]
-    info = _counted(chain.info, used, candidates)
-    following = chain._replace(
-        particle=select(is_inside, jax.tree.map(lambda x: x[last], found), chain.particle),
-        left=left[last],
-        right=right[last],
-        tries=tried[last],
-        key=keys[last],
-        info=info._replace(shrinks=info.shrinks + used, accepted=info.accepted + is_inside),
-    )
-    return following, is_inside | (following.tries >= MAX_SHRINKAGE)
+    last = jnp.argmax(inside | (tries == MAX_SHRINKAGE - 1) | (tries == tries[-1]))
+    info = _counted(chain.info, last + 1, candidates)
+    info = info._replace(shrinks=info.shrinks + last)
+    before = chain._replace(left=left[last], right=right[last], tries=tries[last], info=info)
+    return _shrink(before, t[last], next_keys[last], jax.tree.map(lambda x: x[last], found), inside[last])
 
 
 def _counted(info: ChainInfo, used: int | jax.Array, made: int) -> ChainInfo:

@@ -28,7 +28,8 @@ CPU_CHUNK_SIZE = 18
 EXPENSIVE_FLOPS = 1e6
 # How many dead points are handed over at once at most: enough that the hand-over costs nothing.
 BLOCK_POINTS = 1024
-# How many points of a bracket a chain tries at once at most: more save few ticks (docs/searches/nss/performance.md).
+# How many points of a bracket a chain tries at once at most. More save few ticks
+# (docs/searches/nss/performance.md).
 MAX_CANDIDATES = 4
 # How many positions are evaluated in a call at most, about.
 ROWS = 8192

@@ -45,8 +45,8 @@ class DeviceThread:
 
     def begin(self, function: Callable, *arguments: Any, at_exit: bool = False) -> Future:
         """
-        Call ``function`` in a thread of its own; its result is to come. ``at_exit`` of the process it is waited for,
-        if nobody else does: XLA does not survive the end of Python amid a compilation.
+        Call ``function`` in a thread of its own; its result is to come. With ``at_exit`` the process waits for it
+        before Python ends: XLA crashes where Python ends amid a compilation.
         """
         future, x64 = Future(), jax.config.jax_enable_x64
 
