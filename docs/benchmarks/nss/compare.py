@@ -1,7 +1,7 @@
 """Whole fits with af.NSS, PyAutoFit's own af.NSS and the field's other nested samplers, on the same JAX likelihoods.
 
     pip install '.[benchmarks]'
-    python docs/benchmarks/nss/compare.py [--problems ...] [--samplers ...] [--repeats 3] [--figure FILE]
+    python docs/benchmarks/nss/compare.py [--problems ...] [--samplers ...] [--references ...] [--repeats 3]
 
 Every fit runs in a process of its own, the samplers one after the other, then all of them again with the next seed.
 Each sampler has a JAX compilation cache for each problem, empty at its first fit. Prints for each problem the medians
@@ -15,8 +15,9 @@ of
 - log evidence, its error where the sampler's results have one, and its distance from the truth where that is known,
 - memory: the peak of the process;
 
-and, if Nautilus is among the samplers, by what posteriors differ from the mean of its own, at worst over the seeds:
-the best log likelihood, the means in its standard deviations, and the ratios of standard deviations.
+and, where there are references ("NSS, long", "Nautilus, long": one fit each, with many more live points), by what
+posteriors differ from the first of them: the best log likelihood, the means in its standard deviations (root mean
+square over seeds and parameters, and at worst), and the ratios of standard deviations.
 """
 
 import argparse
@@ -50,6 +51,8 @@ def settings(problem_name: str, n_dim: int) -> dict:
         "DynestyStatic": dict(nlive=n_live),
         "UltraNest": dict(min_num_live_points=400, popsize=100, nsteps=2 * n_dim),
         "jaxns": {},
+        "NSS, long": dict(n_live=50 * n_dim, num_delete=10 * n_dim, n_eff=50_000),
+        "Nautilus, long": dict(n_live=1000, n_batch=500, n_eff=20_000),
     }
 
 
@@ -177,6 +180,7 @@ SAMPLERS = {
     "UltraNest": with_ultranest,
     "jaxns": with_jaxns,
 }
+REFERENCES = {"NSS, long": partial(with_autofit, "NSS"), "Nautilus, long": partial(with_autofit, "Nautilus")}
 
 
 def one_fit(sampler: str, problem_name: str, seed: int) -> None:
@@ -194,7 +198,8 @@ def one_fit(sampler: str, problem_name: str, seed: int) -> None:
         plots = af.conf.instance["visualize"]["plots_search"]["nest"]
         plots["corner_anesthetic"] = plots["corner_anesthetic_components"] = False
     started = time.perf_counter()
-    found = SAMPLERS[sampler](problem, seed, settings(problem_name, problem.model.prior_count)[sampler])
+    options = settings(problem_name, problem.model.prior_count)[sampler]
+    found = (SAMPLERS | REFERENCES)[sampler](problem, seed, options)
     found["fit"] = time.perf_counter() - started
     found["n_dim"] = problem.model.prior_count
     found["truth"] = math.nan if problem.log_evidence is None else problem.log_evidence
@@ -227,16 +232,18 @@ def row(sampler: str, runs: list[dict]) -> str:
     )
 
 
-def agreement(sampler: str, runs: list[dict], reference: list[dict]) -> str:
-    """By what posteriors differ from those of the reference, at worst over the seeds."""
+def agreement(sampler: str, runs: list[dict], reference: dict) -> str:
+    """By what posteriors differ from that of the reference."""
     import numpy as np
 
-    best = max(run["best"] for run in reference)
-    mean, deviation = (np.mean([run[name] for run in reference], axis=0) for name in ("mean", "deviation"))
-    off = max(np.max(np.abs(np.array(run["mean"]) - mean) / deviation) for run in runs)
-    ratios = np.array([run["deviation"] for run in runs]) / deviation
-    low = min(run["best"] for run in runs) - best
-    return f"| {sampler} | {low:+.2f} | {off:.2f} | {ratios.min():.2f} to {ratios.max():.2f} |"
+    means, deviations = (np.array([run[name] for run in runs]) for name in ("mean", "deviation"))
+    off = np.abs(means - reference["mean"]) / reference["deviation"]
+    ratios = deviations / reference["deviation"]
+    low = min(run["best"] for run in runs) - reference["best"]
+    return (
+        f"| {sampler} | {low:+.2f} | {np.sqrt(np.mean(off**2)):.3f} | {off.max():.2f} "
+        f"| {ratios.min():.2f} to {ratios.max():.2f} |"
+    )
 
 
 def unfinished(sampler: str, limit: float) -> str:
@@ -273,6 +280,7 @@ def main() -> None:
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--references", nargs="*", choices=REFERENCES, default=[])
     parser.add_argument("--limit", type=float, help="seconds after which a fit is given up")
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
@@ -292,20 +300,23 @@ def main() -> None:
             for sampler in given.samplers:
                 runs[sampler].append(in_a_process(sampler, problem, seed, cache, given.limit))
                 print(f"{problem}, {sampler}, seed {seed}: {runs[sampler][-1]}", file=sys.stderr, flush=True)
+        for reference in given.references:
+            runs[reference] = [in_a_process(reference, problem, 0, cache, None)]
+            print(f"{problem}, {reference}: {runs[reference][0]}", file=sys.stderr, flush=True)
         finished = {sampler: tried for sampler, tried in runs.items() if None not in tried}
         print(f"### {problem[0].upper()}{problem[1:]}\n")
         print(
             "| | fit | first fit | sampling | evaluations | ESS | ESS/s | log evidence | minus the truth | memory |"
         )
         print("|---|" + "---:|" * 9)
-        for sampler in given.samplers:
+        for sampler in runs:
             print(row(sampler, finished[sampler]) if sampler in finished else unfinished(sampler, given.limit))
         n_dim = int(next(iter(finished.values()))[0]["n_dim"])
         print(f"\nSeeds 1 to {given.repeats}; settings {json.dumps(settings(problem, n_dim))}\n", flush=True)
-        if "Nautilus" in finished:
-            print("| | best log likelihood | means, off by | ratio of deviations |\n|---|---:|---:|---:|")
+        if given.references:
+            print("| | best log likelihood | means, off by | at worst | ratio of deviations |\n|---|" + "---:|" * 4)
             for sampler in (name for name in finished if "mean" in finished[name][0]):
-                print(agreement(sampler, finished[sampler], finished["Nautilus"]))
+                print(agreement(sampler, finished[sampler], finished[given.references[0]][0]))
             print(flush=True)
         found[problem] = finished
     if given.figure:
