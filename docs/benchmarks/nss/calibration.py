@@ -114,7 +114,7 @@ def second_evidence_of(
 def log_likelihoods_of(problem: problems.Problem) -> Callable:
     """A function of ``(n, n_dim)`` positions that evaluates as many at once as a fit would, and is compiled once."""
     log_prior, log_likelihood, _ = problem.functions()
-    chunk_size = kernel.best_chunk_size(log_likelihood, problem.model.prior_count)
+    chunk_size = kernel.best_chunk_size_of_a_cpu(log_likelihood, problem.model.prior_count)
     sampler = kernel.nested_slice_sampler(log_prior, log_likelihood, 50, 1, -3.0, chunk_size)
 
     return sampler.log_likelihoods

@@ -118,7 +118,7 @@ def compare(
     repeats: int,
 ) -> str:
     problem, functions = functions_of(name)
-    chunk_size = chunk_size or kernel.best_chunk_size(functions[1], problem.model.prior_count)
+    chunk_size = chunk_size or kernel.best_chunk_size_of_a_cpu(functions[1], problem.model.prior_count)
     lanes = kernel.nested_slice_sampler(*functions[:2], num_delete, num_steps, TERMINATION, chunk_size).lanes
     new_particle = partial(init_state_strategy, logprior_fn=functions[0], loglikelihood_fn=functions[1])
     setting = functions, problem.draw(n_live), num_delete, num_steps

@@ -201,7 +201,7 @@ def main() -> None:
         setting = recorded_runs.SETTINGS[name]
         problem = setting.problem()
         _, in_parameters, transform = problem.functions()
-        chunk_size = kernel.best_chunk_size(in_parameters, problem.model.prior_count)
+        chunk_size = kernel.best_chunk_size_of_a_cpu(in_parameters, problem.model.prior_count)
         log_likelihood = jax.jit(
             lambda u, f=in_parameters, t=transform: f(t(jnp.clip(u, 1e-12, 1.0 - 1e-12))), inline=True
         )

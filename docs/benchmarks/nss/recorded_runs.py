@@ -109,7 +109,7 @@ def sampler_of(
     """As af.NSS makes it of the problem; ``options`` are those of ``nested_slice_sampler``."""
     log_prior, log_likelihood, _ = problem.functions(moves)
     log_likelihood = jax.jit(log_likelihood, inline=True)
-    chunk_size = kernel.best_chunk_size(log_likelihood, problem.model.prior_count)
+    chunk_size = kernel.best_chunk_size_of_a_cpu(log_likelihood, problem.model.prior_count)
     return kernel.nested_slice_sampler(
         log_prior, log_likelihood, num_delete, steps, TERMINATION, chunk_size, moves, **options
     )

@@ -6,8 +6,7 @@ from __future__ import annotations
 import numbers
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -102,23 +101,6 @@ def check_first_points(log_likelihoods: np.ndarray, invalid_value: float) -> str
         f"{invalid} of the n_live={len(log_likelihoods)} points drawn from the prior are invalid (NaN, infinite or "
         "ruled out by an assertion); they die first, and count as prior volume without likelihood."
     )
-
-
-@contextmanager
-def memory_errors_explained(chunk_size: int, what_next: Callable[[], str]) -> Iterator[None]:
-    """
-    Turns JAX's error of too little memory into a ``SearchException`` that says what to do, and ``what_next()`` what
-    the same script does then.
-    """
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise exc.SearchException(
-            f"The device ran out of memory ({error}). Pass a smaller chunk_size to af.NSS than {chunk_size}, such as "
-            f"4 or 1, which bounds how many likelihoods are in memory at once: {what_next()}."
-        ) from error
 
 
 def check_arguments(given: dict[str, Any], moves: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from autofit import exc
 from autofit.non_linear.objective import SCALAR
 
 from . import checks, results
+from .device_sampler import DeviceSampler
 from .evidence import trust
 from .evidence.prior_space import Space, space_of
 from .evidence.start import densities_of
@@ -23,7 +24,6 @@ from .opinion import Opinion
 from .results import Ending
 from .sampling import kernel
 from .sampling.run import Run, Scouted
-from .sampling.sharding import share_of
 from .sampling.slices import MOVES
 from .saving.fingerprint import fingerprint_of
 from .saving.resume import NoCheckpoint, RunCheckpoint
@@ -73,7 +73,7 @@ class Fit:
 
     run: Run
     space: Space
-    sampler: kernel.NestedSliceSampler
+    sampler: DeviceSampler
     pictures: QuickUpdates
 
     def __init__(
@@ -106,7 +106,6 @@ class Fit:
             self._interruptions = enter(Interruptions(logger, device, self._processes))
             self._progress = enter(Progress(logger, plan.termination, plan.n_live / plan.num_delete, search.silence))
             self.pictures = enter(QuickUpdates(self._analysis, search.paths, background, live, logger))
-            enter(checks.memory_errors_explained(search.chunk_size or search.n_live, self._checkpoint.what_next))
             self._entered = entered.pop_all()
         return self
 
@@ -127,13 +126,15 @@ class Fit:
         moves = names[self._processes.agree(names.index(saved.settings["moves"] if saved else self._plan.moves))]
         self._plan = replace(self._plan, moves=moves)
         self.space = space_of(self._model, MOVES[moves])
-        self.sampler = self._sampler()
+        self.sampler = self._device_sampler()
         told = self._processes.same(arrays_of_run(saved) if saved and are_several() else ())
-        saved = saved or run_from(told, self.sampler.init)
+        saved = saved or run_from(told, self.sampler.functions.init)
         known = densities_of(self._model, self._plan.known, self._plan.seed)
-        self._compile_ahead(saved)
+        if not (saved and kernel.has_converged(saved.state, self._plan.termination)):
+            self.sampler.compile_ahead()
         run = self._resumed(saved, known) if saved else self._begun(known)
-        self._processes.check_values(self._log_likelihoods, run.state.particles.position, self.sampler.rows_at_once)
+        evaluate, at_once = self.sampler.log_likelihoods, self.sampler.functions.rows_at_once
+        self._processes.check_values(evaluate, run.state.particles.position, at_once)
         self.run, self._started = run, time.perf_counter() - run.seconds
 
     @property
@@ -147,8 +148,7 @@ class Fit:
     def advance(self) -> None:
         """Iterate until something is due, or for as long as a signal may wait."""
         iterations = self.schedule.until_next(self.run.iteration, self.run.pace)
-        at = self.run.state, self.run.run_key
-        carry, block, done = self._on_device(self.sampler.advance, at, what="the sampler", number=iterations)
+        carry, block, done = self.sampler.advance(self.run.state, self.run.run_key, iterations)
         self.run = run = self.run.after(carry, block, done, self._seconds)
         self._progress.show(run.seconds, run.iteration, run.remaining, partial(results.standing_of, run))
 
@@ -211,49 +211,15 @@ class Fit:
     def _seconds(self) -> float:
         return time.perf_counter() - self._started
 
-    def _on_device(self, function: jax.stages.Wrapped, *arguments: Any, what: str, number: int | None = None) -> Any:
-        return self._interruptions.call(function, *arguments, what=what, save=self.leave, number=number)
-
-    def _log_likelihoods(self, positions: np.ndarray) -> np.ndarray:
-        call = partial(self._on_device, self.sampler.evaluate, what="the likelihood")
-        return self.sampler.log_likelihoods(positions, lambda rows, number: call(rows, number=number))
-
-    def _state_at(self, positions: np.ndarray) -> Any:
-        return self._on_device(self.sampler.init, positions, self._log_likelihoods(positions), what="the first state")
-
-    def _sampler(self) -> kernel.NestedSliceSampler:
-        plan, devices = self._plan, self._processes.devices
+    def _device_sampler(self) -> DeviceSampler:
         checks.check_priors(self._model)
         of_parameters, to_parameters = self._ctx.fitness.objective(SCALAR, compile=False), self.space.to_parameters
         # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
         log_likelihood = jax.jit(lambda position: of_parameters(to_parameters(position)), inline=True)
-        checks.check_log_likelihood(log_likelihood, plan.n_dim)
-        sampler = kernel.nested_slice_sampler(
-            log_prior=self.space.log_prior,
-            log_likelihood=log_likelihood,
-            num_delete=plan.num_delete,
-            num_mcmc_steps=plan.slices,
-            termination=plan.termination,
-            chunk_size=self._search.chunk_size or kernel.best_chunk_size(log_likelihood, plan.n_dim),
-            moves=MOVES[plan.moves],
-            adapts=plan.adapts,
-            devices=devices,
-            # An accelerator is faster the more it has to do; a CPU is not, and computes what is padded, too.
-            num_at_once=None if devices[0].platform == "cpu" else share_of(self._search.n_live, len(devices)),
-        )
-        at_once, kind = sampler.lanes * sampler.candidates, devices[0].device_kind
-        where = f"{len(devices)} {devices[0].platform.upper()} ({kind})"
-        self._logger.info("Likelihoods evaluated at once: %d on each of %s.", at_once, where)
-        return sampler
-
-    def _compile_ahead(self, saved: Run | None) -> None:
-        """Compile the sampler, which takes longest, while the first points are evaluated."""
-        converged = saved and kernel.has_converged(saved.state, self._plan.termination)
-        # For several devices it is compiled for arrays that lie on all of them.
-        if not converged and len(self._processes.devices) == 1:
-            state = kernel.shape_of_state(self.sampler.init, self._plan.n_live, self._plan.n_dim)
-            at = state, jax.eval_shape(jax.random.PRNGKey, 0)
-            self._interruptions.compile_ahead(self.sampler.advance, at, 1, save=self.leave)
+        checks.check_log_likelihood(log_likelihood, self._plan.n_dim)
+        wanted, where = (self._search.chunk_size, self._search.n_live), self._processes.devices
+        calls = self._interruptions, self.leave, self._logger
+        return DeviceSampler(self.space.log_prior, log_likelihood, self._plan, *wanted, where, *calls)
 
     def _begun(self, known: tuple[Mixture, ...]) -> Run:
         """A run at its beginning."""
@@ -263,14 +229,14 @@ class Fit:
         self._logger.info("Starting NSS: %s%s.", plan, start)
         for doubt in trust.doubts_about_settings(plan.n_dim, search.n_live, search.num_delete, plan.num_mcmc_steps):
             self._logger.warning(doubt)
-        state = self._state_at(np.asarray(self.space.draw(init_key, plan.n_live)))
+        state = self.sampler.state_at(np.asarray(self.space.draw(init_key, plan.n_live)))
         if doubt := checks.check_first_points(np.asarray(state.particles.loglikelihood), search.invalid_value):
             self._logger.info(doubt)
         return self._checkpoint.begin(state, run_key, known, self._scouted)
 
     def _resumed(self, saved: Run, known: tuple[Mixture, ...]) -> Run:
         """A checkpointed run, if it is of the same likelihood and start still."""
-        self._checkpoint.verify(saved, self._state_at, known)
+        self._checkpoint.verify(saved, self.sampler.state_at, known)
         at = saved.iteration, saved.iteration * saved.settings["num_delete"], saved.seconds
         self._logger.info("Resuming NSS from iteration %d (%d dead points, %.1f s of sampling so far).", *at)
         return saved
@@ -285,9 +251,9 @@ class Fit:
 
         run, space, plan = self.run, self.space, self._plan
         opinion = Opinion(
-            lambda z: self._log_likelihoods(space.from_normal(z)),
-            self.sampler.rows_at_once,
-            self.sampler.rows,
+            lambda z: self.sampler.log_likelihoods(space.from_normal(z)),
+            self.sampler.functions.rows_at_once,
+            self.sampler.functions.rows,
             self._processes,
             lambda: self._interruptions.meeting(self.leave),
             after_each_batch,

@@ -1,13 +1,17 @@
 """Errors people can act on: each says what happened, and what to do."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import autofit as af
 import jax.numpy as jnp
 import pytest
 from autofit import exc
+from autofit.non_linear.search.nest.nss.device_sampler import DeviceSampler
+from autofit.non_linear.search.nest.nss.plan import plans_of
 from support.problems import VectorAnalysis, box
 
 MODEL = af.Collection(**{f"x{i}": prior for i, prior in enumerate(box(2))})
@@ -61,28 +65,53 @@ def test_a_prior_that_jax_cannot_use_is_named(prior, method):
         fit(model, VectorAnalysis(lambda x: -jnp.sum(x**2)))
 
 
-def test_too_little_memory_says_how_to_need_less():
+def test_where_memory_runs_out_the_fit_goes_on_with_half_as_many_likelihoods_at_once():
     pytest.importorskip("resource")
     script = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
 import autofit as af
 import jax.numpy as jnp
-from autofit import exc
+from jax.lax import optimization_barrier
 from support.problems import VectorAnalysis
-def large(x):
-    return -jnp.sort(jnp.arange(2e8) * x[0])[3]
-af.NSS(chunk_size=16)._fit  # imports all there is before memory is short
-resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
-try:
-    af.NSS(chunk_size=16)._fit(af.Collection(x0=af.UniformPrior(-1.0, 1.0)), VectorAnalysis(large))
-except exc.SearchException as error:
-    print(error)
+def of_numbers(n):
+    return VectorAnalysis(lambda x: optimization_barrier(x[0] * jnp.ones(int(n)))[0])
+af.conf.instance["output"]["latent_after_fit"] = False
+settings = dict(n_live=9, num_delete=8, num_mcmc_steps=1, termination=0.0, num_importance_draws=0)
+for n in (1e3, 2e7, 1e11):
+    result = af.NSS(**settings).fit(af.Collection(x0=af.UniformPrior(-1.0, 1.0)), of_numbers(n))
+    print(f"Samples: {len(result.samples.weight_list)}")
+    with open("/proc/self/statm") as status:  # what there is, and little more
+        limit = int(status.read().split()[0]) * resource.getpagesize() + 2**30
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(Path(__file__).parent)], capture_output=True, text=True, check=False
-    )
-    assert "smaller chunk_size to af.NSS than 16" in done.stdout, done.stderr
+    command = [sys.executable, "-c", script, str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    told = "ran out of memory with {} likelihoods at once"
+    assert done.stdout.count("Samples: ") == 2, done.stderr
+    assert done.stdout.count(told.format(8)) == 2
+    assert done.stdout.count(told.format(2)) == 1
+    assert "SearchException: The device ran out of memory with one likelihood at a time" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("platform", "n_live", "chunk_size", "at_once", "idle"),
+    [
+        ("gpu", 150, None, 150, True),
+        ("gpu", 1000, None, 200, False),
+        ("gpu", 150, 50, 50, False),
+        ("cpu", 150, None, 50, False),
+    ],
+)
+def test_a_device_with_little_to_do_is_told_of(platform, n_live, chunk_size, at_once, idle, caplog):
+    """With a stand-in for a GPU, on which nothing is computed."""
+    search = af.NSS(n_live=n_live, chunk_size=chunk_size)
+    device = SimpleNamespace(platform=platform, device_kind="stand-in", process_index=0)
+    functions, plan = (lambda position: jnp.sum(position),) * 2, plans_of(search, 2)[0]
+    with caplog.at_level("INFO"):
+        DeviceSampler(*functions, plan, chunk_size, n_live, [device], None, None, logging.getLogger())
+    assert f"Likelihoods evaluated at once: {at_once} on each of 1 {platform.upper()} (stand-in)" in caplog.text
+    assert ("mostly idle: n_live=1000, num_delete=250 take little longer" in caplog.text) == idle
 
 
 def test_a_device_that_is_not_there_is_named():

@@ -183,14 +183,12 @@ def shape_of_state(init: Callable, n_live: int, n_dim: int) -> AdaptiveNSState:
     return jax.eval_shape(init, *(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes))
 
 
-def best_chunk_size(log_likelihood: Callable, n_dim: int) -> int | None:
+def best_chunk_size_of_a_cpu(log_likelihood: Callable, n_dim: int) -> int | None:
     """
-    How many likelihoods to evaluate at once where nobody says, ``None`` for as many as there are.
+    How many likelihoods a CPU is to evaluate at once where nobody says, ``None`` for as many as there are.
 
     It is decided by what XLA knows of the function, not by a clock: a run that is resumed must decide alike.
     """
-    if jax.default_backend() != "cpu":
-        return None
     lowered = jax.jit(log_likelihood).lower(jax.ShapeDtypeStruct((n_dim,), jnp.result_type(float)))
     return CPU_CHUNK_SIZE if (lowered.cost_analysis() or {}).get("flops", 0.0) > EXPENSIVE_FLOPS else None
 

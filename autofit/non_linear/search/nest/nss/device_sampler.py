@@ -1,0 +1,142 @@
+"""The sampler of a fit on its devices: made, compiled, called so that signals are answered, and made again with fewer
+likelihoods at once where memory runs out. Knows nothing of models, files or pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from logging import Logger
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from autofit import exc
+
+from .sampling import kernel
+from .sampling.sharding import share_of
+from .sampling.slices import MOVES
+
+if TYPE_CHECKING:
+    from .plan import Plan
+    from .stopping.signals import Interruptions
+
+# With fewer live points than this an accelerator is mostly idle; with so many, and so many of them replaced at once,
+# it is not (docs/searches/nss/performance.md).
+FEW_AT_ONCE, FULL = 500, (1000, 250)
+
+
+class DeviceSampler:
+    """
+    The sampler of one run.
+
+    Parameters
+    ----------
+    log_prior, log_likelihood
+        Traceable functions of one ``(n_dim,)`` position.
+    plan
+        What the run is to be.
+    chunk_size
+        The most likelihoods evaluated at once on a device, ``None`` where nobody says.
+    n_live
+        As many likelihoods at once fill an accelerator; a run that starts from what is known has fewer live points.
+    devices
+        Over which chains are divided.
+    interruptions, save
+        Where functions are called, and what a signal asks for meanwhile.
+    logger
+        Is told how many likelihoods are evaluated at once.
+
+    Attributes
+    ----------
+    functions
+        What is called.
+    """
+
+    functions: kernel.NestedSliceSampler
+
+    def __init__(
+        self,
+        log_prior: Callable,
+        log_likelihood: Callable,
+        plan: Plan,
+        chunk_size: int | None,
+        n_live: int,
+        devices: list[Any],
+        interruptions: Interruptions,
+        save: Callable[[], None],
+        logger: Logger,
+    ) -> None:
+        self._plan, self._devices, self._logger = plan, devices, logger
+        self._interruptions, self._save = interruptions, save
+        is_cpu = devices[0].platform == "cpu"
+        self._of_chunks = partial(
+            kernel.nested_slice_sampler,
+            log_prior=log_prior,
+            log_likelihood=log_likelihood,
+            num_delete=plan.num_delete,
+            num_mcmc_steps=plan.slices,
+            termination=plan.termination,
+            moves=MOVES[plan.moves],
+            adapts=plan.adapts,
+            devices=devices,
+            # An accelerator is faster the more it has to do; a CPU is not, and computes what is padded, too.
+            num_at_once=None if is_cpu else share_of(n_live, len(devices)),
+        )
+        if is_cpu and chunk_size is None:
+            chunk_size = kernel.best_chunk_size_of_a_cpu(log_likelihood, plan.n_dim)
+        self._make(chunk_size)
+        if not is_cpu and chunk_size is None and n_live < FEW_AT_ONCE * len(devices):
+            numbers = (len(devices) * number for number in FULL)
+            self._logger.info("So few leave it mostly idle: n_live=%d, num_delete=%d take little longer.", *numbers)
+
+    def compile_ahead(self) -> None:
+        """Compile what moves chains, which takes longest, while the first points are evaluated."""
+        # For several devices it is compiled for arrays that lie on all of them.
+        if len(self._devices) == 1:
+            state = kernel.shape_of_state(self.functions.init, self._plan.n_live, self._plan.n_dim)
+            at = state, jax.eval_shape(jax.random.PRNGKey, 0)
+            self._interruptions.compile_ahead(self.functions.advance, at, 1, save=self._save)
+
+    def advance(self, state: Any, run_key: Any, iterations: int) -> tuple:
+        """The ``advance`` of ``NestedSliceSampler``."""
+        at = state, run_key
+        return self._in_memory(lambda: self._call(self.functions.advance, at, what="the sampler", number=iterations))
+
+    def log_likelihoods(self, positions: np.ndarray) -> np.ndarray:
+        """``(n,)`` float: those of ``(n, n_dim)`` positions."""
+        call = lambda rows, number: self._call(self.functions.evaluate, rows, what="the likelihood", number=number)  # noqa: E731
+        return self._in_memory(lambda: self.functions.log_likelihoods(positions, call))
+
+    def state_at(self, positions: np.ndarray) -> Any:
+        """The state of a run with ``(n_live, n_dim)`` live points."""
+        return self._call(self.functions.init, positions, self.log_likelihoods(positions), what="the first state")
+
+    def _call(self, function: Any, *arguments: Any, what: str, number: int | None = None) -> Any:
+        return self._interruptions.call(function, *arguments, what=what, save=self._save, number=number)
+
+    def _in_memory(self, compute: Callable[[], Any]) -> Any:
+        """What ``compute`` returns; where memory runs out, with half as many likelihoods at once."""
+        while True:
+            try:
+                return compute()
+            except jax.errors.JaxRuntimeError as error:
+                at_once, what = self.functions.rows_at_once // len(self._devices), str(error).splitlines()[0]
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                if at_once == 1:
+                    raise exc.SearchException(
+                        f"The device ran out of memory with one likelihood at a time ({what}). Use one with more "
+                        "memory, or a likelihood that needs less, such as of fewer pixels."
+                    ) from error
+            self._logger.warning(
+                "The device ran out of memory with %d likelihoods at once (%s). The run goes on with half as many; "
+                "pass chunk_size=%d to begin with these.",
+                *(at_once, what, at_once // 2),
+            )
+            self._make(at_once // 2)
+
+    def _make(self, chunk_size: int | None) -> None:
+        self.functions, device = self._of_chunks(chunk_size=chunk_size), self._devices[0]
+        where = f"{len(self._devices)} {device.platform.upper()} ({device.device_kind})"
+        at_once = self.functions.lanes * self.functions.candidates
+        self._logger.info("Likelihoods evaluated at once: %d on each of %s.", at_once, where)
