@@ -18,6 +18,7 @@ from .sampling.slices import MOVES
 
 if TYPE_CHECKING:
     from .plan import Plan
+    from .stopping.processes import Meeting
     from .stopping.signals import Interruptions
 
 # With fewer live points than this an accelerator is mostly idle; with so many, and so many of them replaced at once,
@@ -110,6 +111,10 @@ class DeviceSampler:
     def state_at(self, positions: np.ndarray) -> Any:
         """The state of a run with ``(n_live, n_dim)`` live points."""
         return self._call(self.functions.init, positions, self.log_likelihoods(positions), what="the first state")
+
+    def meeting(self) -> Meeting:
+        """How this process meets the others that compute with it."""
+        return self._interruptions.meeting(self._save)
 
     def _call(self, function: Any, *arguments: Any, what: str, number: int | None = None) -> Any:
         return self._interruptions.call(function, *arguments, what=what, save=self._save, number=number)

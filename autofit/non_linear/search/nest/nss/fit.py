@@ -27,13 +27,12 @@ from .sampling.run import Run, Scouted
 from .sampling.slices import MOVES
 from .saving.fingerprint import fingerprint_of
 from .saving.resume import NoCheckpoint, RunCheckpoint
-from .sharing import arrays_of_run, run_from
 from .showing.pictures import QuickUpdates
 from .showing.progress import Progress
 from .showing.run_plot import draw_run
 from .showing.schedule import Schedule, or_never
 from .stopping.device_thread import DeviceThread
-from .stopping.processes import Processes, are_several
+from .stopping.processes import Processes
 from .stopping.signals import Interruptions
 
 if TYPE_CHECKING:
@@ -127,8 +126,8 @@ class Fit:
         self._plan = replace(self._plan, moves=moves)
         self.space = space_of(self._model, MOVES[moves])
         self.sampler = self._device_sampler()
-        told = self._processes.same(arrays_of_run(saved) if saved and are_several() else ())
-        saved = saved or run_from(told, self.sampler.functions.init)
+        told = self._processes.same(saved)
+        saved = saved or told
         known = densities_of(self._model, self._plan.known, self._plan.seed)
         if not (saved and kernel.has_converged(saved.state, self._plan.termination)):
             self.sampler.compile_ahead()
@@ -183,7 +182,7 @@ class Fit:
         self._logger.info("NSS converged after %d iterations, %.1f s.", self.run.iteration, self.run.seconds)
         posterior, wanted = results.posterior_of(self.run), self._plan.draws_after(self.run.evaluations)
         second = self._second_evidence(posterior, wanted) if wanted else None
-        nanoseconds = self._processes.agree(round(1e9 * self.run.seconds), self._interruptions.meeting(self.leave))
+        nanoseconds = self._processes.agree(round(1e9 * self.run.seconds), self.sampler.meeting())
         self.run = self.run._replace(seconds=1e-9 * nanoseconds)
         internal = results.internal_from(self.run, self.space, posterior, second)
         draw, patience = (lambda: self.run_plot(internal.trust)()), self.pictures.PATIENCE_SECONDS
@@ -250,15 +249,7 @@ class Fit:
             self._progress.show_draws(self.run.seconds, self.run.drawn, wanted)
 
         run, space, plan = self.run, self.space, self._plan
-        opinion = Opinion(
-            lambda z: self.sampler.log_likelihoods(space.from_normal(z)),
-            self.sampler.functions.rows_at_once,
-            self.sampler.functions.rows,
-            self._processes,
-            lambda: self._interruptions.meeting(self.leave),
-            after_each_batch,
-            self._logger,
-        )
+        opinion = Opinion(self.sampler, space, self._processes, after_each_batch, self._logger)
         points = partial(results.run_points, run, space, posterior)
         second = opinion.ask(points, run.draws, wanted, plan.wanted_samples, plan.seed, run.densities)
         self.run = self.run._replace(seconds=self._seconds)

@@ -4,14 +4,15 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 from autofit import exc
 
+from .device_sampler import DeviceSampler
 from .evidence.draws import Batch, Drawing, RunPoints
 from .evidence.importance import SecondEvidence, second_evidence
 from .evidence.mixture import Mixture
-from .stopping.processes import Meeting, Processes, is_first
+from .evidence.prior_space import Space
+from .stopping.processes import Processes, is_first
 
 # Calls that take fewer seconds evaluate twice as many draws the next time, those that take more half as many.
 FEW_SECONDS, MANY_SECONDS = 2.5, 10.0
@@ -23,12 +24,10 @@ class Opinion:
 
     Parameters
     ----------
-    log_likelihoods
-        Those of ``(n, n_dim)`` positions where the prior is a standard normal, ``(n,)``; by all processes.
-    at_once, most
-        How many the devices evaluate at once, and how many a call evaluates at most.
-    processes, meeting
-        Those that run the fit, and how this one meets the others.
+    sampler, space
+        What evaluates the draws, and where.
+    processes
+        Those that run the fit.
     after_each
         Called after each batch.
     logger
@@ -37,21 +36,15 @@ class Opinion:
 
     def __init__(
         self,
-        log_likelihoods: Callable[[np.ndarray], np.ndarray],
-        at_once: int,
-        most: int,
+        sampler: DeviceSampler,
+        space: Space,
         processes: Processes,
-        meeting: Callable[[], Meeting],
         after_each: Callable[[], None],
         logger: logging.Logger,
     ) -> None:
-        self._log_likelihoods = log_likelihoods
-        self._at_once = self._number = at_once
-        self._most = most
-        self._processes = processes
-        self._meeting = meeting
-        self._after_each = after_each
-        self._logger = logger
+        self._sampler, self._space, self._processes = sampler, space, processes
+        self._after_each, self._logger = after_each, logger
+        self._number = sampler.functions.rows_at_once
 
     def ask(
         self,
@@ -78,29 +71,28 @@ class Opinion:
                 spent = sum(len(batch.positions) for batch in batches)
                 nothing = {name: np.nan for name in SecondEvidence._fields}
                 found = SecondEvidence(**{**nothing, "draws": spent, "unusable": f"they failed ({error!r})"})
-            self._processes.same((), self._meeting())
+            self._processes.same(None, self._sampler.meeting())
         else:
             while batch := self._together(None):
                 batches.append(batch)
                 self._after_each()
-        told = self._processes.same([np.array(value) for value in found or ()], self._meeting())
-        return SecondEvidence(*(value.item() for value in told))
+        return self._processes.same(found, self._sampler.meeting())
 
     def _draw(self, batch: Batch) -> Batch:
-        started = time.perf_counter()
+        started, functions = time.perf_counter(), self._sampler.functions
         found = self._together(batch._replace(positions=batch.positions[: self._number]))
         assert found is not None
         seconds = time.perf_counter() - started
         if seconds < FEW_SECONDS:
-            self._number = min(2 * self._number, self._most)
+            self._number = min(2 * self._number, functions.rows)
         elif seconds > MANY_SECONDS:
-            self._number = max(self._number // 2, self._at_once)
+            self._number = max(self._number // 2, functions.rows_at_once)
         return found
 
     def _together(self, batch: Batch | None) -> Batch | None:
         """The first process's batch with its log likelihoods, ``None`` if there are no more."""
-        told = self._processes.same(jax.tree.leaves(batch), self._meeting())
-        if not told:
+        batch = self._processes.same(batch, self._sampler.meeting())
+        if batch is None:
             return None
-        stage, *density, positions, _ = told
-        return Batch(stage, Mixture(*density) if density else None, positions, self._log_likelihoods(positions))
+        positions = self._space.from_normal(batch.positions)
+        return batch._replace(log_likelihood=self._sampler.log_likelihoods(positions))

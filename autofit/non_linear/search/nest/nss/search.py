@@ -22,7 +22,7 @@ from scipy.special import softmax
 
 from . import checks
 from .samples import NSSamples
-from .saving.host import ResumeState, doubt_about_finished
+from .saving.host import ResumeState, doubt_about_finished, without_model
 
 # The host depends on none of them. A JAX without the device it is to use says so while blackjax is imported.
 try:
@@ -48,7 +48,6 @@ else:
     from .saving.checkpoint import _save_checkpoint as _save_checkpoint
     from .saving.fingerprint import fingerprint_of
     from .saving.resume import started_in_vain
-    from .sharing import arrays_of_result, finished_from
     from .showing.corner_plot import draw_corners
     from .showing.pictures import QuickUpdates
     from .stopping.processes import are_several, is_first
@@ -266,12 +265,13 @@ class NSS(NonLinearSearch):
     def start_resume_fit(self, analysis: Analysis, model: AbstractPriorModel) -> Result:
         """The result of the fit as the host makes it; that of the first process, if it has a finished fit."""
         with around(self) as (_, _, processes):
-            finished = processes.same(())
-        if not finished:
+            finished = processes.same()
+        if finished is None:
             return super().start_resume_fit(analysis=analysis, model=model)
         model.unfreeze()
-        summary, samples = finished_from(finished, model)
-        return analysis.make_result(samples_summary=summary, paths=self.paths, samples=samples)
+        for part in filter(None, finished):
+            part.model = model
+        return analysis.make_result(samples_summary=finished[0], paths=self.paths, samples=finished[1])
 
     def run(self, ctx: FitContext) -> _NSSInternal:
         """
@@ -320,7 +320,7 @@ class NSS(NonLinearSearch):
             ) from error
         result = super().result_via_completed_fit(analysis=analysis, model=model)
         if are_several() and (held := held_around(self)):
-            held.processes.same(arrays_of_result(result))
+            held.processes.same(without_model(result))
         if doubt := doubt_about_finished(self, result):
             self.logger.warning(doubt)
         return result

@@ -1,5 +1,6 @@
 """Checkpoints and finished fits as the host knows them, and what a finished fit lacks that is asked for now."""
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,14 @@ class ResumeState(NativeFileCheckpointer):
         path = self.path(paths)
         if path is not None:
             discard(path)
+
+
+def without_model(result: Any) -> list[Any]:
+    """The summary and the samples of a finished fit, for processes that do not see its files but have its model."""
+    told = [copy(result.samples_summary), copy(result.samples)]
+    for part in filter(None, told):
+        part.model = None
+    return told
 
 
 def doubt_about_finished(search: Any, result: Any) -> str:

@@ -2,18 +2,18 @@
 
 All run the same program. The first has the folder, the log and the pictures, and decides what follows from clocks,
 files and signals; all else is the same everywhere. They meet before each computation that all take part in, and there
-one of them may stop: all hear of it, and the first says how all end. What is told are arrays, through JAX's own
-collectives. With one process nothing is told.
+one of them may stop: all hear of it, and the first says how all end. What is told goes through JAX's own collectives.
+With one process nothing is told.
 """
 
 import atexit
-import io
 import json
 import logging
 import os
+import pickle
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -110,17 +110,13 @@ class Processes:
             self._settle(int(signals.max()), failures, meeting)
         return int(numbers[0])
 
-    def same(self, arrays: Sequence[np.ndarray], meeting: Meeting = OUTSIDE) -> list[np.ndarray]:
-        """The ``arrays`` that the first process gives; none if it gives none."""
+    def same(self, value: Any = None, meeting: Meeting = OUTSIDE) -> Any:
+        """``value``, which ``pickle`` must know, as the first process has it."""
         if not are_several():
-            return list(arrays)
-        np.savez(file := io.BytesIO(), *arrays)
-        size = self.agree(file.tell() if arrays else 0, meeting)
-        if size == 0:
-            return []
-        content = np.frombuffer(file.getvalue(), np.uint8) if is_first() else np.zeros(size, np.uint8)
-        content = self.compute(broadcast_one_to_all, content, meeting=meeting)
-        return list(np.load(io.BytesIO(content.tobytes())).values())
+            return value
+        told = pickle.dumps(value) if is_first() else b""
+        content = np.frombuffer(told.ljust(self.agree(len(told), meeting)), np.uint8)
+        return pickle.loads(self.compute(broadcast_one_to_all, content, meeting=meeting).tobytes())
 
     def check_values(self, evaluate: Callable[[np.ndarray], np.ndarray], positions: np.ndarray, rows: int) -> None:
         """
