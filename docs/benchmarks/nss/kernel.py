@@ -132,8 +132,8 @@ def compare(
         for run in (lockstep, ours):
             run(slices // (num_delete * num_steps) or None)
             floor()
-    needed = sum(int(info.evaluations.sum()) for info in ours.infos)
-    longest = sum(int(info.evaluations.max()) for info in ours.infos) * lanes
+    needed = sum(int(info.record.evaluations.sum()) for info in ours.infos)
+    longest = sum(int(info.record.evaluations.max()) for info in ours.infos) * lanes
     busy = f"{needed / longest:.2f}" if lanes == num_delete else ""
     same = np.array_equal(lockstep.state.particles.position, ours.state.particles.position)
     theirs, mine = (statistics.median(run.seconds) for run in (lockstep, ours))

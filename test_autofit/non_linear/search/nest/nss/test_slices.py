@@ -101,7 +101,7 @@ def test_uniform_points_stay_uniform(moves, region):
     start = draw(np.random.default_rng(1))
     end, info = moved(moves, flat, log_likelihood, start)
     assert np.all(jax.vmap(log_likelihood)(end) > 0.0)
-    assert np.all(info.accepted == N_STEPS)
+    assert np.all(info.moved == N_STEPS)
     assert np.any(end != start, axis=1).all()
     for numbers in uniform_numbers(end):
         assert kstest(numbers, "uniform").pvalue > LEAST_P_VALUE
@@ -158,7 +158,7 @@ def test_a_bracket_that_only_shrinks_goes_through_blackjax_s_points(optimised):
         for found, expected in zip(ours_state.particles, theirs_state.particles, strict=True):
             assert np.asarray(found).tobytes() == np.asarray(expected).tobytes()
         info = theirs_info.update_info
-        assert np.array_equal(ours_info.update_info.evaluations, info.num_shrink.sum(axis=-1))
+        assert np.array_equal(ours_info.update_info.record.evaluations, info.num_shrink.sum(axis=-1))
         assert not np.any(info.num_expansions)
 
 
@@ -170,7 +170,7 @@ def test_several_candidates_in_a_tick_find_the_same_points_in_fewer_ticks(monkey
     likelihood = lambda x: 0.01 - jnp.sum((x - 0.55) ** 2)  # noqa: E731
     moves = MOVES["shrink"]
     expected, one = moved(moves, lambda x: -0.5 * x @ x, likelihood, start)
-    assert (one.accepted < N_STEPS).any() == (max_shrinkage == 5)
+    assert (one.moved < N_STEPS).any() == (max_shrinkage == 5)
     for candidates in (3, 8):
         end, info = moved(moves.trying(candidates), lambda x: -0.5 * x @ x, likelihood, start)
         np.testing.assert_allclose(end, expected, rtol=1e-12)  # XLA may round a fused product otherwise

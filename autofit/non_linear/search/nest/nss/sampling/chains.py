@@ -12,12 +12,7 @@ import jax.numpy as jnp
 from blackjax.ns.base import StateWithLogLikelihood
 from blackjax.types import ArrayTree
 
-MAX_EXPANSIONS = 10
-
-
-MAX_SHRINKAGE = 100
-
-
+MAX_EXPANSIONS, MAX_SHRINKAGE = 10, 100
 STEP_OUT_LEFT, STEP_OUT_RIGHT, SHRINK = range(3)
 
 
@@ -48,13 +43,11 @@ class Slice(NamedTuple):
 
 
 class ChainInfo(NamedTuple):
-    """What a chain did, as counts: evaluations it used and made, expansions, shrinks, and slices that moved it."""
+    """What a chain did, as counts: evaluations that it used, that were made for it, and slices that moved it."""
 
     evaluations: jax.Array
     made: jax.Array
-    expansions: jax.Array
-    shrinks: jax.Array
-    accepted: jax.Array
+    moved: jax.Array
 
 
 class Chain(NamedTuple):
@@ -137,7 +130,6 @@ def tick_of_several(
     inside = (found.logdensity >= chain.level) & (found.loglikelihood > contour)
     last = jnp.argmax(inside | (tries == MAX_SHRINKAGE - 1) | (tries == tries[-1]))
     info = _counted(chain.info, last + 1, candidates)
-    info = info._replace(shrinks=info.shrinks + last)
     before = chain._replace(left=left[last], right=right[last], tries=tries[last], info=info)
     return _shrink(before, t[last], next_keys[last], jax.tree.map(lambda x: x[last], found), inside[last])
 
@@ -152,7 +144,6 @@ def _step_out_left(chain: Chain, inside: jax.Array) -> Chain:
         phase=jnp.where(expands, STEP_OUT_LEFT, STEP_OUT_RIGHT),
         left=jnp.where(expands, chain.left - 1.0, chain.left),
         steps=jnp.where(expands, chain.steps - 1, chain.slice.steps_right),
-        info=chain.info._replace(expansions=chain.info.expansions + expands),
     )
 
 
@@ -162,7 +153,6 @@ def _step_out_right(chain: Chain, inside: jax.Array) -> Chain:
         phase=jnp.where(expands, STEP_OUT_RIGHT, SHRINK),
         right=jnp.where(expands, chain.right + 1.0, chain.right),
         steps=jnp.where(expands, chain.steps - 1, chain.steps),
-        info=chain.info._replace(expansions=chain.info.expansions + expands),
     )
 
 
@@ -171,14 +161,13 @@ def _shrink(
 ) -> tuple[Chain, jax.Array]:
     """Accept a point of the slice, or shrink the bracket to it; done too when the budget is spent."""
     tries = chain.tries + 1
-    info = chain.info._replace(shrinks=chain.info.shrinks + 1, accepted=chain.info.accepted + inside)
     shrunk = chain._replace(
         particle=select(inside, candidate, chain.particle),
         left=jnp.where(t < 0.0, t, chain.left),
         right=jnp.where(t >= 0.0, t, chain.right),
         tries=tries,
         key=next_key,
-        info=info,
+        info=chain.info._replace(moved=chain.info.moved + inside),
     )
     return shrunk, inside | (tries >= MAX_SHRINKAGE)
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from blackjax.ns.base import NSState, StateWithLogLikelihood, delete_fn
 
 from .chains import Chain, ChainInfo, Slice, select
-from .records import UpdateInfo, jumps, ranks
+from .records import ChainRecord, UpdateInfo, jumps, ranks
 from .sharding import divided
 from .slices import Moves
 
@@ -83,9 +83,8 @@ def single_evaluation_update(new_particle: Callable, lanes: int, moves: Moves, d
             # A stream of its own: the chains draw what they draw in blackjax.
             rank = ranks(jax.random.fold_in(rng_key, 0), state.particles, contour, particles)
             jump = jumps(covariance_factor, start.position, particles.position)
-            return particles._replace(loglikelihood_birth=births), UpdateInfo(
-                **info._asdict(), slices=slices, rank=rank, jump=jump, lineages=lineages
-            )
+            told: dict[str, Any] = {**info._asdict(), "slices": slices, "rank": rank, "jump": jump}
+            return particles._replace(loglikelihood_birth=births), UpdateInfo(ChainRecord(**told), lineages)
 
         return update
 

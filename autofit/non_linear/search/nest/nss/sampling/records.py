@@ -11,42 +11,22 @@ from blackjax.types import ArrayLikeTree
 from jax.flatten_util import ravel_pytree
 
 
-class UpdateInfo(NamedTuple):
+class ChainRecord(NamedTuple):
     """
-    What the chains of an iteration did, each ``(num_delete,)`` int if not said otherwise: the counts of
-    ``ChainInfo``, and
+    What is kept of each chain, ``(num_delete,)`` each; on the device while the chains move.
 
     Attributes
     ----------
-    slices
-        How many the chain made.
+    evaluations, made
+        int: likelihood evaluations that it used, and that were made for it.
+    slices, moved
+        int: slices that it made, and those that moved it.
     rank
-        The insertion rank of the chain's last point: how many of the live points it joins have a lower log
-        likelihood, from 0 to ``n_live - 1`` (Fowlie, Handley & Su 2020, MNRAS 497, 5256).
+        int: the insertion rank of its last point: how many of the live points it joins have a lower log likelihood,
+        from 0 to ``n_live - 1`` (Fowlie, Handley & Su 2020, MNRAS 497, 5256); -1 if unknown.
     jump
-        ``(num_delete,)`` float: the squared distance from the chain's first point to its last, in the metric of the
-        live points' covariance, relative to that between independent points: 1 on average if the chain forgets.
-    lineages
-        ``(2, n_live)`` int: those of the live points after the iteration, as in ``steering_by_others``; ``None`` if
-        there are none.
-    """
-
-    evaluations: jax.Array
-    made: jax.Array
-    expansions: jax.Array
-    shrinks: jax.Array
-    accepted: jax.Array
-    slices: jax.Array
-    rank: jax.Array
-    jump: jax.Array
-    lineages: jax.Array | None
-
-
-class ChainRecord(NamedTuple):
-    """
-    What is kept of each chain: likelihood evaluations that it used, and that were made for it, slices, those that
-    moved it, the insertion rank (int32; a rank of -1 is unknown), and the jump (float32; NaN if unknown). On the
-    device while the chains move.
+        float: the squared distance from its first point to its last, in the metric of the live points' covariance,
+        relative to that between independent points: 1 on average if the chain forgets; NaN if unknown.
     """
 
     evaluations: np.ndarray
@@ -55,6 +35,16 @@ class ChainRecord(NamedTuple):
     moved: np.ndarray
     rank: np.ndarray
     jump: np.ndarray
+
+
+class UpdateInfo(NamedTuple):
+    """
+    What the update of an iteration tells of its chains, and ``(2, n_live)`` int lineages of the live points after it,
+    as in ``steering_by_others``; ``None`` if there are none.
+    """
+
+    record: ChainRecord
+    lineages: jax.Array | None
 
 
 RECORD_TYPES = ChainRecord(jnp.int32, jnp.int32, jnp.int32, jnp.int32, jnp.int32, jnp.float32)
@@ -70,7 +60,7 @@ def with_records_only(dead: Any) -> NSInfo:
     """
     info = dead.update_info
     if isinstance(info, UpdateInfo):
-        record: tuple[Any, ...] = info.evaluations, info.made, info.slices, info.accepted, info.rank, info.jump
+        record: Any = info.record
     else:
         evaluations = (info.num_expansions + info.num_shrink + 2).sum(axis=-1)
         unknown = np.full_like(evaluations, -1)
@@ -83,7 +73,7 @@ def with_records_only(dead: Any) -> NSInfo:
 def ranks(
     rng_key: jax.Array, live: StateWithLogLikelihood, contour: jax.Array, new: StateWithLogLikelihood
 ) -> jax.Array:
-    """The ``rank`` of ``UpdateInfo``; among equal log likelihoods it is drawn at random."""
+    """The ``rank`` of ``ChainRecord``; among equal log likelihoods it is drawn at random."""
     survivors = jnp.where(live.loglikelihood > contour, live.loglikelihood, jnp.inf)
     values, index = new.loglikelihood, jnp.arange(len(new.loglikelihood))
     below = (survivors < values[:, None]).sum(axis=1)
@@ -94,7 +84,7 @@ def ranks(
 
 
 def jumps(covariance_factor: jax.Array, start: ArrayLikeTree, end: ArrayLikeTree) -> jax.Array:
-    """The ``jump`` of ``UpdateInfo``; both positions have a leading axis of chains."""
+    """The ``jump`` of ``ChainRecord``; both positions have a leading axis of chains."""
     moved = jax.vmap(lambda a, b: ravel_pytree(b)[0] - ravel_pytree(a)[0])(start, end)
     of_chain = None if covariance_factor.ndim == 2 else 0
     solve = jax.vmap(partial(jax.scipy.linalg.solve_triangular, lower=True), in_axes=(of_chain, 0))

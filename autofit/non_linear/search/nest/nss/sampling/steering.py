@@ -20,8 +20,6 @@ from .slices import SHARE_OUTSIDE, Moves
 # Where chains adapt, they make twice as many rounds of slices while their jump is below the first, half as many
 # while it is above the last; it is taken to be the one between until it is known.
 SHORT_JUMP, ASSUMED_JUMP, LONG_JUMP = 0.2, 0.3, 0.4
-
-
 MAX_ROUNDS = 4
 
 
@@ -35,7 +33,7 @@ def steering(
     if info is None:
         return found | {"rounds": jnp.asarray(1), "jump": jnp.asarray(ASSUMED_JUMP)}
     share = len(info.particles.loglikelihood) / len(state.particles.loglikelihood)
-    rounds, jump = rounds_after(info.update_info.jump.mean(), share, params["rounds"], params["jump"])
+    rounds, jump = rounds_after(info.update_info.record.jump.mean(), share, params["rounds"], params["jump"])
     return found | {"rounds": rounds, "jump": jump}
 
 
