@@ -6,7 +6,7 @@ from __future__ import annotations
 import numbers
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ try:
 except ImportError:  # of which ``why_not_imported`` tells
     pass
 
+# Whether a value is possible, and what is, in words.
+Possible = tuple[Callable[[Any], bool], str]
 # By how much the log density of a prior may differ between its draws and its density: more than rounding does.
 PRIOR_TOLERANCE = 0.01
 
@@ -103,7 +105,67 @@ def check_first_points(log_likelihoods: np.ndarray, invalid_value: float) -> str
     )
 
 
-def check_arguments(given: dict[str, Any], moves: Iterable[str]) -> None:
+def _is(kind: type, value: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _folder(*kinds: type) -> Possible:
+    def names_one(value: Any) -> bool:
+        parts = str(value).split("/")
+        return isinstance(value, kinds) and "\0" not in str(value) and all(len(os.fsencode(p)) < 256 for p in parts)
+
+    return names_one, "a text that can name a folder (255 bytes at most)"
+
+
+def _whole(least: int, most: int = 2**31 - 1) -> Possible:
+    return lambda x: _is(numbers.Integral, x) and least <= x <= most, f"a whole number from {least} to {most:,}"
+
+
+def _or_none(possible: Possible) -> Possible:
+    return lambda value: value is None or possible[0](value), f"{possible[1]}, or None"
+
+
+def _is_interval(value: Any) -> bool:
+    # A whole float passes: the host writes its cadences to search.json as floats, and "never" as 1e99.
+    return _is(numbers.Real, value) and 1 <= value <= sys.float_info.max and value % 1 == 0
+
+
+def _holds_samples(fit: Any) -> bool:
+    samples = getattr(fit, "samples", fit)
+    return samples is None or hasattr(samples, "parameter_lists")
+
+
+_INTERVAL = _or_none((_is_interval, "a whole number of at least 1"))
+# What each argument of the search may be, in words for who gives something else.
+POSSIBLE: dict[str, Possible] = {
+    "name": _or_none(_folder(str)),
+    "path_prefix": _or_none(_folder(str, Path)),
+    "unique_tag": _or_none(_folder(str, Path)),
+    "session": _or_none((lambda value: hasattr(value, "query"), "what autofit.db.open_database returns")),
+    "n_live": _whole(2),
+    "num_delete": _whole(1),
+    "number_of_cores": _whole(1),
+    "num_mcmc_steps": _or_none(_whole(1)),
+    "chunk_size": _or_none(_whole(1)),
+    "checkpoint_interval": _INTERVAL,
+    "iterations_per_quick_update": _INTERVAL,
+    "iterations_per_full_update": _INTERVAL,
+    "stalled_after": _or_none((lambda x: _is(numbers.Real, x) and 0.0 < x < 1e9, "a positive number below 1e9")),
+    "num_importance_draws": _or_none(_whole(0)),
+    "n_eff": _or_none(_whole(1, 1_000_000)),
+    "start_from": (
+        lambda value: all(map(_holds_samples, fits_in(value))),
+        "the result that a fit of the same parameters returned, or its samples, or a list of them",
+    ),
+    "termination": (
+        lambda value: _is(numbers.Real, value) and -sys.float_info.max <= value <= 0.0,
+        "the log of a ratio of evidences to fall below, a finite number that is zero or negative, such as -3.0",
+    ),
+    "seed": _whole(0, 2**63 - 1),
+}
+
+
+def check_arguments(given: dict[str, Any], moves: Collection[str]) -> None:
     """
     Whether a run is possible with the arguments ``given`` to the search, by name, and with these ``moves``.
 
@@ -112,55 +174,24 @@ def check_arguments(given: dict[str, Any], moves: Iterable[str]) -> None:
     ValueError
         If one has a value with which none is; the message names it and says what to give.
     """
-    check_folder("name", given["name"], str)
-    for name in ("path_prefix", "unique_tag"):
-        check_folder(name, given[name], str, Path)
-    check_session(given["session"])
-    check_count("n_live", given["n_live"], minimum=2)
-    for name in ("num_delete", "number_of_cores"):
-        check_count(name, given[name])
-    for name in ("num_mcmc_steps", "chunk_size"):
-        if given[name] is not None:
-            check_count(name, given[name])
-    for name in ("checkpoint_interval", "iterations_per_quick_update", "iterations_per_full_update"):
-        check_interval(name, given[name])
-    check_seconds("stalled_after", given["stalled_after"])
-    check_importance(given["num_importance_draws"], given["n_eff"])
-    check_start_from(given["start_from"], given["num_importance_draws"])
-    check_choice("moves", given["moves"], moves)
-    check_num_delete(given["num_delete"], given["n_live"])
-    check_termination(given["termination"])
-    check_count("seed", given["seed"], minimum=0, maximum=2**63 - 1)
-
-
-def check_folder(name: str, value: Any, *kinds: type) -> None:
-    """Whether ``value`` is ``None``, or of one of these kinds and a path with which a folder can be made."""
-    if value is None:
-        return
-    text = str(value)
-    if not isinstance(value, kinds) or "\0" in text or any(len(os.fsencode(part)) > 255 for part in text.split("/")):
+    of_moves = {"moves": (lambda x: isinstance(x, str) and x in moves, f"one of {', '.join(map(repr, moves))}")}
+    for name, (is_possible, possible) in {**POSSIBLE, **of_moves}.items():
+        if not is_possible(given[name]):
+            raise ValueError(f"{name}={given[name]!r} is not possible: give {possible}.")
+    n_live, num_delete, draws = given["n_live"], given["num_delete"], given["num_importance_draws"]
+    if num_delete >= n_live:
         raise ValueError(
-            f"{name}={value!r} is not possible: give a text that can name a folder (255 bytes at most), or None."
+            f"num_delete={num_delete} is not possible with n_live={n_live}: at least one live point must survive "
+            "each iteration. Lower num_delete or raise n_live."
         )
+    for name, wanted in {"n_eff": given["n_eff"], "start_from": fits_in(given["start_from"])}.items():
+        if wanted and draws == 0:
+            raise ValueError(f"num_importance_draws=0 is not possible with {name}, which needs draws. Leave one out.")
 
 
-def check_session(value: Any) -> None:
-    if value is not None and not hasattr(value, "query"):
-        raise ValueError(f"session={value!r} is not possible: give what autofit.db.open_database returns, or None.")
-
-
-def _is(kind: type, value: Any) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def check_count(name: str, value: Any, minimum: int = 1, maximum: int = 2**31 - 1) -> None:
-    if not _is(numbers.Integral, value) or not minimum <= value <= maximum:
-        raise ValueError(f"{name}={value!r} is not possible: give a whole number from {minimum} to {maximum:,}.")
-
-
-def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}={value!r} is not possible: give one of {', '.join(map(repr, choices))}.")
+def fits_in(value: Any) -> tuple[Any, ...]:
+    """The fits whose results or samples were given as ``start_from``."""
+    return () if value is None else tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def doubt_about_cores(number_of_cores: int, devices: list[Any]) -> str:
@@ -173,64 +204,3 @@ def doubt_about_cores(number_of_cores: int, devices: list[Any]) -> str:
         f"number_of_cores={number_of_cores}, and JAX has {len(devices)} CPU device(s), which cannot be changed any "
         f"more: export JAX_NUM_CPU_DEVICES={number_of_cores} before Python starts. (One device uses several cores.)"
     )
-
-
-def check_interval(name: str, value: Any) -> None:
-    if value is None:
-        return
-    # A whole float passes: the host writes its cadences to search.json as floats, and "never" as 1e99.
-    if not _is(numbers.Real, value) or not 1 <= value <= sys.float_info.max or value % 1 != 0:
-        raise ValueError(f"{name}={value!r} is not possible: give a whole number of at least 1, or None.")
-
-
-def check_seconds(name: str, value: Any) -> None:
-    if value is not None and not (_is(numbers.Real, value) and 0.0 < value < 1e9):
-        raise ValueError(f"{name}={value!r} is not possible: give a positive number of seconds below 1e9, or None.")
-
-
-def check_importance(num_importance_draws: Any, n_eff: Any) -> None:
-    if num_importance_draws is not None:
-        check_count("num_importance_draws", num_importance_draws, minimum=0)
-    if n_eff is not None:
-        check_count("n_eff", n_eff, maximum=1_000_000)
-        if num_importance_draws == 0:
-            raise ValueError(
-                f"n_eff={n_eff!r} is not possible with num_importance_draws=0: its samples are importance draws. "
-                "Leave num_importance_draws out, or n_eff."
-            )
-
-
-def fits_in(value: Any) -> tuple[Any, ...]:
-    """The fits whose results or samples were given as ``start_from``."""
-    return () if value is None else tuple(value) if isinstance(value, (list, tuple)) else (value,)
-
-
-def check_start_from(value: Any, num_importance_draws: Any) -> None:
-    known = fits_in(value)
-    if known and num_importance_draws == 0:
-        raise ValueError(
-            "num_importance_draws=0 is not possible with start_from: the draws are what it is for. Leave one out."
-        )
-    for fit in known:
-        samples = getattr(fit, "samples", fit)
-        if samples is not None and not hasattr(samples, "parameter_lists"):
-            raise ValueError(
-                f"start_from={fit!r} is not possible: give the result that a fit of the same parameters returned, or "
-                "its samples, or a list of them."
-            )
-
-
-def check_num_delete(num_delete: int, n_live: int) -> None:
-    if num_delete >= n_live:
-        raise ValueError(
-            f"num_delete={num_delete!r} is not possible with n_live={n_live!r}: at least one live point must "
-            "survive each iteration. Lower num_delete or raise n_live."
-        )
-
-
-def check_termination(termination: float) -> None:
-    if not _is(numbers.Real, termination) or not -sys.float_info.max <= termination <= 0.0:
-        raise ValueError(
-            f"termination={termination!r} is not possible: it is the log of a ratio of evidences to fall below. "
-            "Give a finite number that is zero or negative, such as -3.0."
-        )

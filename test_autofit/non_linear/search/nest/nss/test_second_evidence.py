@@ -168,7 +168,7 @@ def test_without_a_second_evidence_the_result_holds_the_samples_of_the_run(monke
         ({"num_importance_draws": -1}, "num_importance_draws=-1 is not possible: give a whole number from 0"),
         ({"num_importance_draws": 0.5}, "num_importance_draws=0.5 is not possible"),
         ({"n_eff": 0}, "n_eff=0 is not possible: give a whole number from 1"),
-        ({"n_eff": 10, "num_importance_draws": 0}, "n_eff=10 is not possible with num_importance_draws=0"),
+        ({"n_eff": 10, "num_importance_draws": 0}, "num_importance_draws=0 is not possible with n_eff"),
     ],
 )
 def test_impossible_arguments(arguments, message):
