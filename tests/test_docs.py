@@ -9,7 +9,9 @@ from pathlib import Path
 import autofit as af
 import jax
 import jax.numpy as jnp
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 REPOSITORY = Path(__file__).parents[1]
 MANUAL = REPOSITORY / "docs" / "searches" / "nss"
@@ -36,6 +38,15 @@ def test_python_runs(page, tmp_path, monkeypatch):
     names = {"af": af, "model": model, "analysis": Analysis(use_jax=True)}
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), names)
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs(tmp_path):
+    notebook = nbformat.read(MANUAL / "tutorial.ipynb", 4)
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}}).execute()
+    told = str([cell.outputs for cell in notebook.cells if cell.cell_type == "code"])
+    assert "status -9" in told
+    assert "Resuming NSS from iteration" in told
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Below this remaining log evidence the live points have reached the peak of the likelihood.
 PEAK_REACHED = 10.0
 # Factors from the memory of chains to the excess and to the variance of the log evidence, measured on problems of
-# known evidence (docs/searches/nss/monitoring.md).
+# known evidence (docs/searches/nss/laboratory.md).
 EXCESS_OF_MEMORY, SCATTER_OF_MEMORY = 0.4, 0.5
 # Share of the excess that lineages avoid but that is left as scatter, measured on the Sersic lens, the worst of all.
 EXCESS_LEFT_AS_SCATTER = 0.2
