@@ -1,11 +1,12 @@
-"""Which versions of PyAutoFit and Python the patch works with: its tests of the host's contract, in each.
+"""Which versions of PyAutoFit, JAX and Python the patch works with: its tests of the host's contract, in each.
 
-    python tools/versions.py [--autofit 2026.10.16.1 2026.10.26.1] [--python python3.12 python3.13]
+    python tools/versions.py [--autofit 2026.10.16.1 2026.10.26.1] [--jax 0.9.0 0.11.2] [--python python3.13]
 
-Each pair gets an environment of its own. Prints a table.
+Each combination gets an environment of its own. Prints a table.
 """
 
 import argparse
+import itertools
 import re
 import subprocess
 import sys
@@ -20,17 +21,17 @@ def last_line(text: str) -> str:
     return text.strip().splitlines()[-1].strip("= ") if text.strip() else ""
 
 
-def outcome(python: str, autofit: str) -> tuple[str, str, str]:
-    """The versions of Python and blackjax, and what the tests say."""
+def outcome(autofit: str, jax: str, python: str) -> tuple[str, ...]:
+    """The versions of JAX, Python and blackjax, and what the tests say; the newest JAX if none is named."""
     folder = Path(tempfile.mkdtemp())
     subprocess.run([python, "-m", "venv", folder], check=True)
     ours = folder / "bin" / "python"
     pip = [ours, "-m", "pip", "install", "--quiet"]
-    needed = [f"autofit=={autofit}", REPOSITORY, "pytest", "pytest-xdist"]
+    needed = [f"autofit=={autofit}", f"jax=={jax}" if jax else "jax", REPOSITORY, "pytest", "pytest-xdist"]
     installed = subprocess.run([*pip, *needed], capture_output=True, text=True, check=False)
     if installed.returncode:
-        return python, "", f"cannot be installed: {last_line(installed.stderr)}"
-    show = "import platform, blackjax; print(platform.python_version(), blackjax.__version__)"
+        return jax, python, "", f"cannot be installed: {last_line(installed.stderr)}"
+    show = "import platform, blackjax, jax; print(jax.__version__, platform.python_version(), blackjax.__version__)"
     versions = last_line(subprocess.run([ours, "-c", show], capture_output=True, text=True, check=True).stdout)
     tests = [ours, "-m", "pytest", "-q", "--dist=load", "-m", "slow or not slow", *TESTS]
     done = subprocess.run(tests, cwd=REPOSITORY, capture_output=True, text=True, check=False)
@@ -40,12 +41,12 @@ def outcome(python: str, autofit: str) -> tuple[str, str, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--autofit", nargs="+", default=["2026.10.26.1"])
+    parser.add_argument("--jax", nargs="+", default=[""])
     parser.add_argument("--python", nargs="+", default=[sys.executable])
     given = parser.parse_args()
-    print("| autofit | Python | blackjax | tests |\n|---|---|---|---|")
-    for autofit in given.autofit:
-        for python in given.python:
-            print(f"| {autofit} | {' | '.join(outcome(python, autofit))} |", flush=True)
+    print("| autofit | jax | Python | blackjax | tests |\n|---|---|---|---|---|")
+    for autofit, jax, python in itertools.product(given.autofit, given.jax, given.python):
+        print(f"| {autofit} | {' | '.join(outcome(autofit, jax, python))} |", flush=True)
     return 0
 
 
