@@ -1,12 +1,14 @@
 """What effective samples are worth: how far posterior means and deviations are from a long reference.
 
-    python docs/benchmarks/nss/effective_samples.py runs [--n-eff 5000] [--seeds 20] [--problems sersic mge]
+    python docs/benchmarks/nss/effective_samples.py runs [--n-eff 5000] [--seeds 20] [--problems sersic mge] [--own]
 
 For recorded runs (recorded_runs.py), ``n_eff`` samples are drawn with as many seeds as asked for, taking the runs in
 turn. The reference has four times as many from each of the runs, pooled. Prints the draws it took, the effective
 samples it claims, and the root mean square, over parameters and seeds, of the error of posterior means, in posterior
 deviations, and of the relative error of deviations; beside it that of so many independent samples. The last columns
-are Kish's number of nested sampling's own samples, and the errors of these.
+are the number that nested sampling's own samples claim, which is Kish's for as many as the jump of their chains makes
+them worth, and the errors of these. ``--own`` looks at nested sampling's own samples alone: Kish's number, what they
+claim, and of how many independent ones the means of the runs scatter like.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import recorded_runs
 # isort: split
 import numpy as np
 from autofit.non_linear.search.nest.nss.evidence.nested import posterior_from
+from autofit.non_linear.search.nest.nss.evidence.trust import worth_of_a_point
 
 
 def moments(positions: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
@@ -33,6 +36,19 @@ def errors(found: list[np.ndarray], reference: np.ndarray) -> str:
     """Root mean square errors of means and of deviations, two cells of a table."""
     off = (np.array(found) - reference) / reference[1]
     return " | ".join(f"{error:.3f}" for error in np.sqrt((off**2).mean(axis=(0, 2))))
+
+
+def row_of_own(folder: Path, name: str) -> str:
+    kish, claims, found = [], [], []
+    for seed in recorded_runs.seeds_of(folder, name):
+        run = recorded_runs.load(folder, name, seed)
+        posterior = posterior_from(run.points.log_likelihood, run.points.birth, np.random.default_rng(0))
+        kish.append(posterior.effective_sample_size)
+        claims.append(kish[-1] * worth_of_a_point(float(run.chains.jump.mean())))
+        found.append(moments(run.points.position, posterior.log_weights))
+    means, deviations = np.swapaxes(found, 0, 1)
+    scatter = 1.0 / np.mean((means.std(axis=0, ddof=1) / deviations.mean(axis=0)) ** 2)
+    return f"| {name} | {len(kish)} | {np.mean(kish):,.0f} | {np.mean(claims):,.0f} | {scatter:,.0f} |"
 
 
 def row_of(folder: Path, name: str, n_eff: int, seeds: int) -> str:
@@ -54,13 +70,17 @@ def row_of(folder: Path, name: str, n_eff: int, seeds: int) -> str:
     reference = moments(*map(np.concatenate, zip(*pooled, strict=True)))
     found = [drawn(seed, n_eff, seed) for seed in range(seeds)]
     claimed = np.mean([second.n_eff for second, *_ in found])
+    claims = [
+        of.effective_sample_size * worth_of_a_point(float(run.chains.jump.mean()))
+        for run, of in zip(runs, posteriors, strict=True)
+    ]
     own = [moments(run.points.position, of.log_weights) for run, of in zip(runs, posteriors, strict=True)]
     return (
         f"| {name} | {seeds} | {np.mean([second.draws for second, *_ in found]):,.0f} "
         f"| {max(second.draws for second, *_ in found):,} | {claimed:,.0f} "
         f"| {errors([moments(*samples) for _, *samples in found], reference)} "
         f"| {claimed**-0.5:.3f} | {(2 * claimed) ** -0.5:.3f} "
-        f"| {np.mean([of.effective_sample_size for of in posteriors]):,.0f} | {errors(own, reference)} |"
+        f"| {np.mean(claims):,.0f} | {errors(own, reference)} |"
     )
 
 
@@ -72,11 +92,17 @@ def main() -> None:
     parser.add_argument("--problems", nargs="+", default=["sersic", "mge", "gaussian-10", "modes"])
     parser.add_argument("--n-eff", type=int, default=5000)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--own", action="store_true")
     arguments = parser.parse_args()
+    if arguments.own:
+        print("| | runs | Kish's number | ess | means scatter like |\n|---|---:|---:|---:|---:|")
+        for name in arguments.problems:
+            print(row_of_own(arguments.folder, name), flush=True)
+        return
     print(
         "| | seeds | draws | most | n_eff | error of means | of deviations | if independent | of deviations ", end=""
     )
-    print("| nested sampling's Kish | error of means | of deviations |\n|---|" + "---:|" * 11)
+    print("| nested sampling's own | error of means | of deviations |\n|---|" + "---:|" * 11)
     for name in arguments.problems:
         print(row_of(arguments.folder, name, arguments.n_eff, arguments.seeds), flush=True)
 

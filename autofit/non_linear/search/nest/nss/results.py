@@ -113,7 +113,7 @@ def internal_from(run: Run, space: Space, posterior: Posterior, second: SecondEv
         wall_time=run.seconds,
         sampling_time=run.seconds,
         evals=run.evaluations_before + run.evaluations + run.drawn,
-        ess=int(posterior.effective_sample_size),
+        ess=int(posterior.effective_sample_size * trust.worth_of_a_point(measures["jump"])),
         num_mcmc_steps=round(run.chains.slices.mean()),
         **{name: run.settings[name] for name in arguments},
         log_priors=log_prior,

@@ -146,6 +146,17 @@ def test_an_unknown_jump_and_a_perfect_one_foresee_nothing():
     assert [trust.error_with_memory(0.1, entries) for entries in found] == [0.1] * 4
 
 
+@pytest.mark.parametrize("jump", [0.3, 1.0])
+def test_a_point_is_worth_what_the_means_of_a_chain_of_such_steps_say(jump):
+    rng, length = np.random.default_rng(0), 1000
+    steps = rng.standard_normal((length, 2000))
+    for step in range(1, length):
+        steps[step] = (1.0 - jump) * steps[step - 1] + np.sqrt(1.0 - (1.0 - jump) ** 2) * steps[step]
+    assert np.mean(np.diff(steps, axis=0) ** 2) / 2.0 == pytest.approx(jump, rel=0.01)
+    assert trust.worth_of_a_point(jump) == pytest.approx(1.0 / (length * steps.mean(axis=0).var()), rel=0.15)
+    assert trust.worth_of_a_point(float("nan")) == 1.0
+
+
 def test_jumps_are_those_of_the_recorded_points():
     """Of one chain at a time, from where it began to where it ended, in the metric of all live points."""
     (run,) = runs(gaussian_in_a_box(2), 50, 1, 1, [1])

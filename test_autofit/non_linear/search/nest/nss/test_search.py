@@ -18,6 +18,7 @@ from autofit.non_linear.search import capabilities, registry
 from autofit.non_linear.search.nest.nss import checks
 from autofit.non_linear.search.nest.nss import search as search_module
 from autofit.non_linear.search.nest.nss.evidence.prior_space import space_of
+from autofit.non_linear.search.nest.nss.evidence.trust import worth_of_a_point
 from autofit.non_linear.search.nest.nss.results import why_evidence_is_lost
 from autofit.non_linear.search.nest.nss.sampling import kernel, slices
 from autofit.non_linear.search.nest.nss.saving import checkpoint
@@ -225,6 +226,7 @@ def test_a_fit_ends_with_results_and_without_a_checkpoint(problem, monkeypatch):
     assert result.samples.log_evidence == info["log_evidence"]
     assert result.samples.log_evidence_error == info["log_evidence_error"] > 0.0
     assert np.sum(result.samples.weight_list) == pytest.approx(1.0)
+    assert info["ess"] == int(worth_of_a_point(info["jump"]) / np.sum(np.square(result.samples.weight_list)))
     search.paths.restore()
     assert (search.paths.image_path / "search" / "corner_anesthetic.png").exists()
     assert not search.checkpoint_file.exists()

@@ -9,6 +9,7 @@ from ..sampling.run import Points
 from .draws import RunPoints
 from .importance import SecondEvidence
 from .nested import Posterior
+from .trust import worth_of_a_point
 
 # Points whose log posterior weight is this far below the largest are of no use.
 NEGLIGIBLE = 30.0
@@ -18,11 +19,7 @@ def run_points(
     to_normal: Callable[[np.ndarray], np.ndarray], points: Points, posterior: Posterior, jump: float
 ) -> RunPoints:
     """
-    What the second evidence is to know of the ``points`` of a run with this ``posterior``.
-
-    New points are relatives of those their chains began at. If a chain's squared jump is a share of that between
-    independent points, its ends correlate by the rest, and as in a chain of such steps points are worth
-    ``jump / (2 - jump)`` of as many independent ones.
+    What the second evidence is to know of the ``points`` of a run with this ``posterior`` and mean ``jump``.
 
     Raises
     ------
@@ -30,12 +27,11 @@ def run_points(
         If a prior cannot be inverted; the message names it.
     """
     counts = posterior.log_weights > posterior.log_weights.max() - NEGLIGIBLE
-    jump = min(jump, 1.0) if jump > 0.0 else 1.0
     return RunPoints(
         np.asarray(to_normal(points.position[counts]), dtype=float),  # whatever the precision of the run
         points.log_likelihood[counts],
         posterior.log_weights[counts],
-        posterior.effective_sample_size * jump / (2.0 - jump),
+        posterior.effective_sample_size * worth_of_a_point(jump),
     )
 
 

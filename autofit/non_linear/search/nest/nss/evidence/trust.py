@@ -168,6 +168,16 @@ def expected_excess(jump: float, n_dim: int, n_live: int, compression: float) ->
     return max(0.0, EXCESS_OF_MEMORY * compression / n_live * n_dim * (1.0 - jump) / jump)
 
 
+def worth_of_a_point(jump: float) -> float:
+    """
+    How many independent points one is worth in posterior means, from the mean jump of chains; 1 if that is unknown.
+
+    New points are relatives of those their chains began at. If a chain's squared jump is a share of that between
+    independent points, its ends correlate by the rest, and so do neighbours in a chain of such steps.
+    """
+    return min(jump, 1.0) / (2.0 - min(jump, 1.0)) if jump > 0.0 else 1.0
+
+
 def error_with_memory(simulated: float, found: dict[str, float]) -> float:
     """
     The error of the log evidence, where new points are relatives of others: the variance grows with how long a chain
