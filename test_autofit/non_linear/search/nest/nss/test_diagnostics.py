@@ -15,6 +15,8 @@ from autofit.non_linear.search.nest.nss.evidence.nested import posterior_from
 from autofit.non_linear.search.nest.nss.sampling import kernel
 from autofit.non_linear.search.nest.nss.sampling.run import Run
 from autofit.non_linear.search.nest.nss.sampling.slices import SHRINKING, STEPPING_OUT
+from autofit.non_linear.search.nest.nss.showing import run_plot
+from matplotlib.figure import Figure
 from support.problems import Problem, box, gaussian_in_a_box
 
 TERMINATION = -3.0
@@ -187,6 +189,18 @@ def test_the_evolution_ends_where_the_run_and_its_posterior_do():
     posterior = posterior_from(points.log_likelihood, points.birth, np.random.default_rng(2), 200)
     assert found.log_evidence[-1] == pytest.approx(posterior.log_evidences.mean(), abs=0.05)
     assert found.log_evidence_error[-1] == pytest.approx(posterior.log_evidences.std(), rel=0.25)
+
+
+def test_an_evidence_that_still_rises_by_far_is_shown():
+    """As that of a lens at half-time, which gains hundreds of nats between the iterations that are drawn."""
+    rising = np.arange(100.0)
+    run = trust.Evolution(rising, -rising, 50.0 * rising, np.ones(100), 1e4 - 50.0 * rising)
+    ax = Figure().subplots()
+    run_plot._draw_evidence(ax, run, None)
+    (_, end), (low, high) = ax.get_xlim(), ax.get_ylim()
+    line = ax.lines[0].get_xydata()
+    assert np.count_nonzero((line[:, 0] >= ax.get_xlim()[0]) & (line[:, 1] >= low) & (line[:, 1] <= high)) == 20
+    assert end >= 99.0
 
 
 def test_the_end_is_foreseen_in_a_run():
