@@ -10,11 +10,14 @@ COMPARED = ("positions", "log_likelihoods", "weights", "log_evidence")
 
 
 def start(script: str, folder: Path, *options: str) -> subprocess.Popen:
-    """Start a session of the fit in ``folder``; what it prints is added to that of those before."""
+    """
+    Start a session of the fit in ``folder``; what it prints is added to that of those before, but for the bar that it
+    shows on a terminal.
+    """
     folder.mkdir(exist_ok=True)
     command = [sys.executable, script, "--fit", str(folder), *options]
     with open(folder / "sessions.log", "a") as log:
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen(command, stdout=log, stderr=None if sys.stderr.isatty() else subprocess.STDOUT)
 
 
 def finish(script: str, folder: Path, *options: str) -> None:
