@@ -22,12 +22,19 @@ def pytest_pycollect_makemodule() -> None:
         pytest.importorskip(package)
 
 
+@pytest.fixture
+def run_pictures():
+    """For tests that look at the picture of the run, which takes a quarter of a small fit."""
+
+
 @pytest.fixture(autouse=True)
-def output_path(tmp_path, monkeypatch):
+def output_path(tmp_path, monkeypatch, request):
     """
-    Every fit of a test writes into the test's own folder, without the corner plots and latent samples; and without
-    the checkpoints of a busy machine, on which the newest is old.
+    Every fit of a test writes into the test's own folder, without the pictures and latent samples; and without the
+    checkpoints of a busy machine, on which the newest is old.
     """
+    if "run_pictures" not in request.fixturenames:
+        monkeypatch.setattr("autofit.non_linear.search.nest.nss.fit.draw_run", lambda *_: None)
     monkeypatch.setattr("autofit.non_linear.search.nest.nss.saving.resume.MAX_AGE_SECONDS", float("inf"))
     monkeypatch.setitem(af.conf.instance["output"], "latent_after_fit", False)
     monkeypatch.setitem(af.conf.instance["visualize"]["plots_search"]["nest"], "corner_anesthetic", False)

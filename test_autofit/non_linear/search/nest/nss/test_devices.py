@@ -16,8 +16,7 @@ def runs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", [2, 3, 4])
-@pytest.mark.parametrize("moves", ["shrink", "step_out"])
+@pytest.mark.parametrize(("moves", "devices"), [("shrink", 3), ("shrink", 4), ("step_out", 3)])
 def test_the_same_bytes_on_any_number_of_devices_with_as_many_lanes_on_each(runs, moves, devices):
     expected, found = runs[moves, 2, 1], runs[moves, 2, devices]
     assert found == expected
@@ -37,7 +36,7 @@ def test_killed_and_resumed_on_other_numbers_of_devices(tmp_path):
     output, log_path = tmp_path / "killed", tmp_path / "killed.log"
     with open(log_path, "w") as log:
         assert start("killable_fit.py", tmp_path / "one", tmp_path / "one.npz", 2, log=log).wait() == 0
-        for devices in (2, 1, 4):
+        for devices in (2, 4):
             before = checkpoint_time(output)
             process = start("killable_fit.py", output, tmp_path / "killed.npz", 2, log=log, devices=devices)
             kill_after_a_checkpoint(process, output, before, log_path)
@@ -45,7 +44,7 @@ def test_killed_and_resumed_on_other_numbers_of_devices(tmp_path):
         assert last.wait() == 0, log_path.read_text()
 
     told = log_path.read_text()
-    assert told.count("Resuming NSS from iteration") == 3
+    assert told.count("Resuming NSS from iteration") == 2
     assert "number of devices was 4 and is 3" in told
     expected, found = np.load(tmp_path / "one.npz"), np.load(tmp_path / "killed.npz")
     for name in expected.files:

@@ -100,7 +100,6 @@ def test_if_the_first_is_killed_the_others_end(start, tmp_path):
     ("number", "told", "status"),
     [
         pytest.param(signal.SIGTERM, [0, 1, 2], 143, id="all of them"),
-        pytest.param(signal.SIGUSR1, [0], 138, id="the first"),
         pytest.param(signal.SIGUSR1, [2], 138, id="another"),
     ],
 )
@@ -127,7 +126,7 @@ def test_a_signal_amid_a_long_iteration_is_answered_by_the_first_alone(tmp_path)
         sent = time.time()
         for process in processes.started:
             process.send_signal(signal.SIGTERM)
-        assert processes[0].wait(10.0) == 143
+        assert processes[0].wait(60.0) == 143
         assert processes[1].wait(240.0) != 0
         assert sent < checkpoint_time(tmp_path) / 1e9
 

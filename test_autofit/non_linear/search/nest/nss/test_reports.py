@@ -320,7 +320,7 @@ class Ends(logging.Handler):
             self.event.set()
 
 
-def test_a_picture_that_hangs_does_not_hold_the_end(problem, expected, monkeypatch, caplog):
+def test_a_picture_that_hangs_does_not_hold_the_end(problem, expected, run_pictures, monkeypatch, caplog):
     monkeypatch.setitem(af.conf.instance["general"]["updates"], "quick_update_background", True)
     monkeypatch.setattr(pictures.QuickUpdates, "PATIENCE_SECONDS", 0.2)
     released = threading.Event()

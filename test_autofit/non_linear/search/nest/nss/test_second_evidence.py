@@ -37,29 +37,18 @@ def correlated(n_dim):
 
 
 @pytest.mark.slow
-def test_a_run_with_too_few_slices_is_told_from_a_good_one_where_its_ranks_are_even(caplog):
-    """Its evidence is off by more than two of its errors, and its insertion ranks see nothing."""
+def test_it_is_right_where_too_few_slices_make_nested_sampling_wrong(caplog):
+    """By more than two errors, of which the insertion ranks see nothing."""
     problem = correlated(20)
-    found = {}
-    for steps, n_live in ((20, 100), (80, 400)):
-        caplog.clear()
-        search = af.NSS(n_live=n_live, num_delete=n_live // 4, num_mcmc_steps=steps, moves="step_out")
-        trust = search._fit(problem.model, problem.analysis)[0].trust
-        found[steps] = trust, caplog.text
-        assert trust["insertion_rank_p_value"] > 0.01
-        assert trust["log_evidence"] == pytest.approx(problem.log_evidence, abs=4.0 * trust["log_evidence_error"])
-        assert trust["log_evidence_error"] < 0.05
-    (bad, said_of_bad), (good, said_of_good) = found[20], found[80]
-    off = [
-        (trust["log_evidence_nested"] - problem.log_evidence) / trust["log_evidence_nested_error"]
-        for trust in (bad, good)
-    ]
-    assert off[0] > 2.0
-    assert abs(off[1]) < 3.0
-    assert "expected to be too high" in said_of_bad
-    assert "num_mcmc_steps=40" in said_of_bad
-    assert "expected to be too high" not in said_of_good
-    assert bad["log_evidence_distance"] > 2.0
+    search = af.NSS(n_live=100, num_delete=25, num_mcmc_steps=20, moves="step_out")
+    trust = search._fit(problem.model, problem.analysis)[0].trust
+    assert trust["insertion_rank_p_value"] > 0.01
+    assert trust["log_evidence"] == pytest.approx(problem.log_evidence, abs=4.0 * trust["log_evidence_error"])
+    assert trust["log_evidence_error"] < 0.05
+    assert (trust["log_evidence_nested"] - problem.log_evidence) / trust["log_evidence_nested_error"] > 2.0
+    assert trust["log_evidence_distance"] > 2.0
+    assert "expected to be too high" in caplog.text
+    assert "num_mcmc_steps=40" in caplog.text
 
 
 def test_what_is_said_of_it(caplog):
