@@ -88,7 +88,8 @@ class DeviceSampler:
         self._make(chunk_size)
         if not is_cpu and chunk_size is None and n_live < FEW_AT_ONCE * len(devices):
             numbers = (len(devices) * number for number in FULL)
-            self._logger.info("So few leave it mostly idle: n_live=%d, num_delete=%d take little longer.", *numbers)
+            told = "So few leave it mostly idle: n_live=%d, num_delete=%d do several times as much in twice the time."
+            self._logger.info(told, *numbers)
 
     def compile_ahead(self) -> None:
         """Compile what moves chains, which takes longest, while the first points are evaluated."""

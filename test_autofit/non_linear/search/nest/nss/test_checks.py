@@ -111,7 +111,7 @@ def test_a_device_with_little_to_do_is_told_of(platform, n_live, chunk_size, at_
     with caplog.at_level("INFO"):
         DeviceSampler(*functions, plan, chunk_size, n_live, [device], None, None, logging.getLogger())
     assert f"Likelihoods evaluated at once: {at_once} on each of 1 {platform.upper()} (stand-in)" in caplog.text
-    assert ("mostly idle: n_live=1000, num_delete=250 take little longer" in caplog.text) == idle
+    assert ("mostly idle: n_live=1000, num_delete=250 do several times" in caplog.text) == idle
 
 
 def test_a_device_that_is_not_there_is_named():
