@@ -244,7 +244,8 @@ def test_without_jax_or_blackjax_the_error_says_what_to_install(installed, missi
 
 
 @pytest.mark.slow
-def test_uninstalled_the_host_is_as_it_was(tmp_path):
+def test_uninstalled_editable_and_copied_over_the_host(tmp_path):
+    """One after the other in one environment."""
     environment = Environment(tmp_path / "environment")
     before = {path.relative_to(environment.site_packages) for path in environment.site_packages.iterdir()}
     environment.pip("install", "--no-deps", str(REPOSITORY))
@@ -254,19 +255,12 @@ def test_uninstalled_the_host_is_as_it_was(tmp_path):
     assert environment.where_from("probe.py") == {environment.stock_file}
     assert environment.damaged_host_files() == []
 
-
-@pytest.mark.slow
-def test_editable_it_is_the_checkout(tmp_path):
-    environment = Environment(tmp_path / "environment")
     environment.pip("install", "--no-deps", "--editable", str(REPOSITORY))
     assert environment.where_from("probe.py") == {REPOSITORY / PACKAGE / "search.py"}
     assert environment.where_from("-m", "probe") == {REPOSITORY / PACKAGE / "search.py"}
     assert environment.damaged_host_files() == []
 
-
-@pytest.mark.slow
-def test_copied_over_the_host_it_works_and_passes_its_tests_there(tmp_path):
-    environment = Environment(tmp_path / "environment")
+    environment.pip("uninstall", "--yes", "autofit-nss")
     for folder in ("autofit", "test_autofit", "docs"):
         shutil.copytree(REPOSITORY / folder, environment.site_packages / folder, dirs_exist_ok=True)
     assert environment.where_from("probe.py") == {environment.stock_file}

@@ -150,7 +150,9 @@ POSSIBLE: dict[str, Possible] = {
     "checkpoint_interval": _INTERVAL,
     "iterations_per_quick_update": _INTERVAL,
     "iterations_per_full_update": _INTERVAL,
-    "stalled_after": _or_none((lambda x: _is(numbers.Real, x) and 0.0 < x < 1e9, "a positive number below 1e9")),
+    "stalled_after": _or_none(
+        (lambda x: _is(numbers.Real, x) and 0.0 < x < 1e9, "a positive number of seconds below 1e9")
+    ),
     "num_importance_draws": _or_none(_whole(0)),
     "n_eff": _or_none(_whole(1, 1_000_000)),
     "start_from": (

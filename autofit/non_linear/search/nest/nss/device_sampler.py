@@ -15,6 +15,7 @@ from autofit import exc
 from .sampling import kernel
 from .sampling.sharding import share_of
 from .sampling.slices import MOVES
+from .stopping.processes import are_several
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -37,20 +38,20 @@ class DeviceSampler:
     plan
         What the run is to be.
     chunk_size
-        The most likelihoods evaluated at once on a device, ``None`` where nobody says.
+        The most likelihoods evaluated at once on a device, as the user wants it; ``None`` if that is left open.
     n_live
-        As many likelihoods at once fill an accelerator; a run that starts from what is known has fewer live points.
+        Of the search. An accelerator evaluates so many likelihoods at once if it can.
     devices
         Over which chains are divided.
     interruptions, save
-        Where functions are called, and what a signal asks for meanwhile.
+        Calls the compiled functions, and answers a signal meanwhile by calling ``save``.
     logger
         Is told how many likelihoods are evaluated at once.
 
     Attributes
     ----------
     functions
-        What is called.
+        The compiled functions, for as many likelihoods at once as fit into memory.
     """
 
     functions: kernel.NestedSliceSampler
@@ -88,8 +89,11 @@ class DeviceSampler:
         self._make(chunk_size)
         if not is_cpu and chunk_size is None and n_live < FEW_AT_ONCE * len(devices):
             numbers = (len(devices) * number for number in FULL)
-            told = "So few leave it mostly idle: n_live=%d, num_delete=%d do several times as much in twice the time."
-            self._logger.info(told, *numbers)
+            self._logger.info(
+                "The accelerator is mostly idle with n_live=%d. With n_live=%d and num_delete=%d it makes several "
+                "times as many evaluations in twice the time.",
+                *(n_live, *numbers),
+            )
 
     def compile_ahead(self) -> None:
         """Compile what moves chains, which takes longest, while the first points are evaluated."""
@@ -102,16 +106,19 @@ class DeviceSampler:
     def advance(self, state: Any, run_key: Any, iterations: int) -> tuple:
         """The ``advance`` of ``NestedSliceSampler``."""
         at = state, run_key
-        return self._in_memory(lambda: self._call(self.functions.advance, at, what="the sampler", number=iterations))
+        compute = lambda: self._call(self.functions.advance, at, what="the sampler", number=iterations)  # noqa: E731
+        return self._in_memory(compute, lambda: self.functions.lanes * self.functions.candidates)
 
     def log_likelihoods(self, positions: np.ndarray) -> np.ndarray:
         """``(n,)`` float: those of ``(n, n_dim)`` positions."""
         call = lambda rows, number: self._call(self.functions.evaluate, rows, what="the likelihood", number=number)  # noqa: E731
-        return self._in_memory(lambda: self.functions.log_likelihoods(positions, call))
+        compute = lambda: self.functions.log_likelihoods(positions, call)  # noqa: E731
+        return self._in_memory(compute, lambda: self.functions.rows_at_once // len(self._devices))
 
     def state_at(self, positions: np.ndarray) -> Any:
         """The state of a run with ``(n_live, n_dim)`` live points."""
-        return self._call(self.functions.init, positions, self.log_likelihoods(positions), what="the first state")
+        log_likelihoods = self.log_likelihoods(positions)
+        return self._call(self.functions.init, positions, log_likelihoods, what="the first state")
 
     def meeting(self) -> Meeting:
         """How this process meets the others that compute with it."""
@@ -120,26 +127,27 @@ class DeviceSampler:
     def _call(self, function: Any, *arguments: Any, what: str, number: int | None = None) -> Any:
         return self._interruptions.call(function, *arguments, what=what, save=self._save, number=number)
 
-    def _in_memory(self, compute: Callable[[], Any]) -> Any:
-        """What ``compute`` returns; where memory runs out, with half as many likelihoods at once."""
+    def _in_memory(self, compute: Callable[[], Any], at_once: Callable[[], int]) -> Any:
+        """What ``compute`` returns, with ``at_once()`` likelihoods in memory; with half as many where it runs out."""
         while True:
             try:
                 return compute()
             except jax.errors.JaxRuntimeError as error:
-                at_once, what = self.functions.rows_at_once // len(self._devices), str(error).splitlines()[0]
                 if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
-                if at_once == 1:
+                number, what = at_once(), str(error).splitlines()[0]
+                if number == 1 or are_several():  # another process may have more memory, and all must compute alike
                     raise exc.SearchException(
-                        f"The device ran out of memory with one likelihood at a time ({what}). Use one with more "
-                        "memory, or a likelihood that needs less, such as of fewer pixels."
+                        f"The device ran out of memory with {number} likelihood(s) at once ({what}). Pass a smaller "
+                        "chunk_size, or use a device with more memory, or a likelihood that needs less."
                     ) from error
             self._logger.warning(
-                "The device ran out of memory with %d likelihoods at once (%s). The run goes on with half as many; "
-                "pass chunk_size=%d to begin with these.",
-                *(at_once, what, at_once // 2),
+                "The device ran out of memory with %d likelihoods at once (%s). The run goes on with half as many, "
+                "and may differ in the last digits; pass chunk_size=%d to begin with these.",
+                *(number, what, number // 2),
             )
-            self._make(at_once // 2)
+            self._interruptions.forget_compiled()
+            self._make(number // 2)
 
     def _make(self, chunk_size: int | None) -> None:
         self.functions, device = self._of_chunks(chunk_size=chunk_size), self._devices[0]

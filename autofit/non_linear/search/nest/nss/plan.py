@@ -12,7 +12,7 @@ from .evidence.start import scouts
 from .sampling.slices import MOVES
 from .saving.resume import NOTHING
 
-# How many effective samples a run that starts from what is known goes on to: about what others have of a live point.
+# How many effective samples for each live point a run that starts from what is known goes on to.
 SAMPLES_PER_LIVE_POINT = 5
 # How many draws are made for a second evidence where nobody says.
 LEAST_DRAWS, MOST_DRAWS = 2_000, 50_000

@@ -22,7 +22,7 @@ from scipy.special import softmax
 
 from . import checks
 from .samples import NSSamples
-from .saving.host import ResumeState, doubt_about_finished, without_model
+from .saving.host import ResumeState, as_told, doubt_about_finished, told_of
 
 # The host depends on none of them. A JAX without the device it is to use says so while blackjax is imported.
 try:
@@ -269,9 +269,8 @@ class NSS(NonLinearSearch):
         if finished is None:
             return super().start_resume_fit(analysis=analysis, model=model)
         model.unfreeze()
-        for part in filter(None, finished):
-            part.model = model
-        return analysis.make_result(samples_summary=finished[0], paths=self.paths, samples=finished[1])
+        summary, samples = as_told(finished, model)
+        return analysis.make_result(samples_summary=summary, paths=self.paths, samples=samples)
 
     def run(self, ctx: FitContext) -> _NSSInternal:
         """
@@ -320,7 +319,7 @@ class NSS(NonLinearSearch):
             ) from error
         result = super().result_via_completed_fit(analysis=analysis, model=model)
         if are_several() and (held := held_around(self)):
-            held.processes.same(without_model(result))
+            held.processes.same(told_of(result))
         if doubt := doubt_about_finished(self, result):
             self.logger.warning(doubt)
         return result

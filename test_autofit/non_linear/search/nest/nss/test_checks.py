@@ -66,7 +66,8 @@ def test_a_prior_that_jax_cannot_use_is_named(prior, method):
 
 
 def test_where_memory_runs_out_the_fit_goes_on_with_half_as_many_likelihoods_at_once():
-    pytest.importorskip("resource")
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("nothing tells how much memory there is")
     script = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
@@ -91,7 +92,7 @@ for n in (1e3, 2e7, 1e11):
     assert done.stdout.count("Samples: ") == 2, done.stderr
     assert done.stdout.count(told.format(8)) == 2
     assert done.stdout.count(told.format(2)) == 1
-    assert "SearchException: The device ran out of memory with one likelihood at a time" in done.stderr
+    assert "SearchException: The device ran out of memory with 1 likelihood(s) at once" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_a_device_with_little_to_do_is_told_of(platform, n_live, chunk_size, at_
     with caplog.at_level("INFO"):
         DeviceSampler(*functions, plan, chunk_size, n_live, [device], None, None, logging.getLogger())
     assert f"Likelihoods evaluated at once: {at_once} on each of 1 {platform.upper()} (stand-in)" in caplog.text
-    assert ("mostly idle: n_live=1000, num_delete=250 do several times" in caplog.text) == idle
+    assert ("mostly idle with n_live=150. With n_live=1000 and num_delete=250" in caplog.text) == idle
 
 
 def test_a_device_that_is_not_there_is_named():

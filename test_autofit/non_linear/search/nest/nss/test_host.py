@@ -13,7 +13,7 @@ from autofit.non_linear.search.nest.nss.showing import progress
 from jax.scipy.stats import norm
 from support.problems import VectorAnalysis, gaussian_in_a_box
 
-QUICK = dict(n_live=60, num_delete=20, num_mcmc_steps=5)
+QUICK = dict(n_live=60, num_delete=20, num_mcmc_steps=3)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from autofit.non_linear.search.nest.nss.fit import Fit
 from autofit.non_linear.search.nest.nss.showing import pictures, schedule
 from support.problems import VectorAnalysis, gaussian_in_a_box, leave_at
 
-QUICK = dict(n_live=60, num_delete=20, num_mcmc_steps=4)
+QUICK = dict(n_live=60, num_delete=20, num_mcmc_steps=3)
 pytestmark = pytest.mark.usefixtures("run_pictures")
 PNG = b"\x89PNG"
 

@@ -11,7 +11,7 @@ import pytest
 from autofit.non_linear.search.nest.nss.showing.schedule import Schedule
 from support.problems import Problem, VectorAnalysis, box, gaussian_in_a_box, leave_at
 
-SETTINGS = dict(n_live=60, num_mcmc_steps=4, num_delete=10)
+SETTINGS = dict(n_live=60, num_delete=20, num_mcmc_steps=3)
 
 
 @pytest.fixture

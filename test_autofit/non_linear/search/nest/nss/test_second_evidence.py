@@ -20,7 +20,7 @@ from jax.scipy.stats import norm
 from support.comparing import same_run
 from support.problems import Problem, box, gaussian_in_a_box, two_modes
 
-SETTINGS = dict(n_live=60, num_delete=20, num_mcmc_steps=4, checkpoint_interval=2, num_importance_draws=600)
+SETTINGS = dict(n_live=60, num_delete=20, num_mcmc_steps=3, checkpoint_interval=2, num_importance_draws=600)
 
 
 def new_search(problem, **settings):

@@ -170,10 +170,12 @@ def expected_excess(jump: float, n_dim: int, n_live: int, compression: float) ->
 
 def worth_of_a_point(jump: float) -> float:
     """
-    How many independent points one is worth in posterior means, from the mean jump of chains; 1 if that is unknown.
+    How many independent points one is worth in posterior means, from the mean jump of chains; 1 if that is unknown
+    or zero.
 
     New points are relatives of those their chains began at. If a chain's squared jump is a share of that between
-    independent points, its ends correlate by the rest, and so do neighbours in a chain of such steps.
+    independent points, its ends correlate by the rest. The mean of a sequence of such steps has the variance of
+    ``jump / (2 - jump)`` times as many independent points.
     """
     return min(jump, 1.0) / (2.0 - min(jump, 1.0)) if jump > 0.0 else 1.0
 

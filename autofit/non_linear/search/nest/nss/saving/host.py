@@ -7,6 +7,7 @@ from typing import Any
 from autofit.non_linear.checkpoint import NativeFileCheckpointer
 from autofit.non_linear.paths.abstract import AbstractPaths
 from autofit.non_linear.paths.database import DatabasePaths
+from autonerves.dictable import from_dict, to_dict
 
 # What changes the result of a fit, but not the folder that the host gives it.
 ASKED_OF_A_FINISHED_FIT = ("moves", "num_importance_draws", "n_eff", "start_from")
@@ -29,12 +30,20 @@ class ResumeState(NativeFileCheckpointer):
             discard(path)
 
 
-def without_model(result: Any) -> list[Any]:
-    """The summary and the samples of a finished fit, for processes that do not see its files but have its model."""
-    told = [copy(result.samples_summary), copy(result.samples)]
-    for part in filter(None, told):
-        part.model = None
-    return told
+def told_of(result: Any) -> tuple[dict, Any]:
+    """The summary and the samples of a finished fit, without its model, for processes that do not see its files."""
+    summary, samples = copy(result.samples_summary), result.samples
+    summary.model = None
+    return to_dict(summary), samples and type(samples)(None, samples.sample_list, samples.samples_info)
+
+
+def as_told(told: tuple[dict, Any], model: Any) -> tuple[Any, Any]:
+    """The summary and the samples that ``told_of`` gave, with a process's own model."""
+    summary: Any = from_dict(told[0])
+    summary.model = model
+    if told[1] is not None:
+        told[1].model = model
+    return summary, told[1]
 
 
 def doubt_about_finished(search: Any, result: Any) -> str:

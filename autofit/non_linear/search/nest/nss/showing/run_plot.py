@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # Okabe & Ito's colours, told apart by everybody.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.6"
 MAX_MARKERS = 2_000
-# How many nats below its last value the log evidence is shown from, and how many of its last values in any case.
-EVIDENCE_SHOWN, LEAST_SHOWN = 12.0, 20
+# How many nats below its last value the log evidence is shown from, and which share of the run in any case.
+EVIDENCE_SHOWN, LEAST_SHOWN = 12.0, 0.2
 
 
 def draw_run(
@@ -98,7 +98,7 @@ def _draw_evidence(ax: Axes, run: Evolution, second: float | None) -> None:
     ax.plot(-run.log_volume, run.log_evidence, color=BLUE)
     last = run.log_evidence[-1]
     shown = run.log_evidence > last - EVIDENCE_SHOWN
-    shown[-LEAST_SHOWN:] = True
+    shown[int((1.0 - LEAST_SHOWN) * len(shown)) :] = True
     margin = 0.3 + 2.0 * run.log_evidence_error[-1]
     inside = [last, *run.log_evidence[shown]]
     title = "log evidence, dead and live"

@@ -96,7 +96,8 @@ class Processes:
             meeting.save()
             raise exc.SearchException(
                 f"What all processes compute together failed in process {jax.process_index()}: here, or because "
-                f"another process died, failed or began its fit more than 30 s apart; then see its own log. ({error})"
+                "another process died, failed or began its fit more than 30 s apart; then see its own log. Where "
+                f"memory ran out, pass a smaller chunk_size. ({error})"
             ) from error
         self._amid = False
         return found

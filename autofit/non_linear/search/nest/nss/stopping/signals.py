@@ -147,6 +147,10 @@ class Interruptions:
             lowered = jitted.lower(*arguments)
         self._to_come[jitted] = self._device.begin(_compiled_in, lowered, at_exit=True)
 
+    def forget_compiled(self) -> None:
+        """Let go of what was compiled, and of the memory that it holds on the device."""
+        self._compiled, self._to_come = {}, {}
+
     def meeting(self, save: Callable[[], None]) -> Meeting:
         """How this process meets the others, where a signal to any is answered by calling ``save``."""
         wait, answer = partial(self._wait_for, save), partial(self._answer_for_all, save)
