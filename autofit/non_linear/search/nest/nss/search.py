@@ -91,7 +91,8 @@ class NSS(NonLinearSearch):
         Points replaced in each iteration, by as many chains at once. Below ``n_live``.
     chunk_size
         The most likelihoods evaluated, and held in memory, at once on a device. ``None`` for as many as there are
-        chains or points; on a CPU, for 18 where the likelihood is expensive. Halved where memory runs out.
+        chains or points; on a CPU, for 18 where the likelihood is expensive. Where
+        memory runs out, a run of one process goes on with half as many.
     termination
         The run ends when the log of the live points' share of the evidence, relative to that of the dead points,
         is below this. Zero or negative.
