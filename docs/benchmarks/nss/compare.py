@@ -312,13 +312,14 @@ def main() -> None:
         for sampler in runs:
             print(row(sampler, finished[sampler]) if sampler in finished else unfinished(sampler, given.limit))
         n_dim = int(next(iter(finished.values()))[0]["n_dim"])
-        print(f"\nSeeds 1 to {given.repeats}; settings {json.dumps(settings(problem, n_dim))}\n", flush=True)
+        seeds = f"Seeds 1 to {given.repeats}, of references 0"
+        print(f"\n{seeds}; settings {json.dumps(settings(problem, n_dim))}\n", flush=True)
         if given.references:
             print("| | best log likelihood | means, off by | at worst | ratio of deviations |\n|---|" + "---:|" * 4)
             for sampler in (name for name in finished if "mean" in finished[name][0]):
                 print(agreement(sampler, finished[sampler], finished[given.references[0]][0]))
             print(flush=True)
-        found[problem] = finished
+        found[problem] = {sampler: runs for sampler, runs in finished.items() if sampler in given.samplers}
     if given.figure:
         draw(found, given.figure)
     return None
