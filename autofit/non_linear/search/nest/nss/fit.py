@@ -26,7 +26,7 @@ from .sampling import kernel
 from .sampling.run import Run, Scouted
 from .sampling.slices import MOVES
 from .saving.fingerprint import fingerprint_of
-from .saving.resume import NoCheckpoint, RunCheckpoint
+from .saving.resume import RunCheckpoint
 from .showing.pictures import QuickUpdates
 from .showing.progress import Progress
 from .showing.run_plot import draw_run
@@ -87,11 +87,9 @@ class Fit:
         self._search, self._ctx, self._plan, self._logger = search, ctx, plan, search.logger
         self._model, self._analysis = ctx.model, ctx.fitness.analysis
         self._processes, self._scouted = processes, scouted
-        fingerprint, path = fingerprint_of(plan.settings, ctx.model, processes.devices), search.checkpoint_file
-        self._checkpoint: RunCheckpoint = NoCheckpoint(fingerprint, self._logger)
-        if path is not None:
-            saves = search.checkpoint_interval is not None, self._logger, check_folder
-            self._checkpoint = RunCheckpoint(path, fingerprint, plan.num_importance_draws, *saves)
+        fingerprint = fingerprint_of(plan.settings, ctx.model, processes.devices)
+        saves = search.checkpoint_interval is not None, self._logger, check_folder
+        self._checkpoint = RunCheckpoint(search.checkpoint_file, fingerprint, plan.num_importance_draws, *saves)
         quick = or_never(search.iterations_per_quick_update) if self._visualizes(during_analysis=True) else None
         self.schedule = Schedule(search.checkpoint_interval, quick, or_never(search.iterations_per_full_update))
 

@@ -41,7 +41,7 @@ class RunCheckpoint:
     Parameters
     ----------
     path
-        The file; others lie beside it.
+        The file; others lie beside it. ``None`` where nothing is stored: the run is in memory alone.
     fingerprint
         What makes a run of this fit the run it is.
     wanted_draws
@@ -57,17 +57,18 @@ class RunCheckpoint:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         fingerprint: dict,
         wanted_draws: int | None,
         saves: bool,
         logger: Logger,
         check_folder: Callable[[], None] = lambda: None,
     ) -> None:
-        self._path = path
+        self._path = path or Path()
+        self._stores = path is not None
+        self._saves = saves and self._stores
         self._fingerprint = fingerprint
         self._wanted_draws = wanted_draws
-        self._saves = saves
         self._logger = logger
         self._check_folder = check_folder
         self._on_disk = None
@@ -103,7 +104,7 @@ class RunCheckpoint:
         SearchException
             If it is damaged, or of other settings or another model; the message says what differs and what to do.
         """
-        if not self._path.exists():
+        if not (self._stores and self._path.exists()):
             return None
         with self._refusing():
             state, dead, run_key, iteration = self._load_newest_whole()
@@ -217,6 +218,8 @@ class RunCheckpoint:
 
     def _without_points(self) -> tuple[list, list]:
         """Dead points and importance draws of a run that has none yet."""
+        if not self._stores:
+            return [], []
         return History(checkpoint.history_path(self._path)), History(checkpoint.draws_path(self._path))
 
     def _load_newest_whole(self) -> tuple:
@@ -265,16 +268,3 @@ class RunCheckpoint:
                 f"{error} Nothing was deleted. Restore what differs, or move {self._path.parent / self._path.stem}.* "
                 "away to start anew, or give this fit another name."
             ) from error
-
-
-class NoCheckpoint(RunCheckpoint):
-    """That of a fit which stores nothing: its run is in memory alone."""
-
-    def __init__(self, fingerprint: dict, logger: Logger) -> None:
-        super().__init__(Path(), fingerprint, None, False, logger)
-
-    def load(self) -> None:
-        return None
-
-    def _without_points(self) -> tuple[list, list]:
-        return [], []
