@@ -24,14 +24,14 @@ from matplotlib.ticker import MaxNLocator
 logger = logging.getLogger(__name__)
 
 # Of a picture. Time grows with the square of the parameters, and memory with that of the pixels.
-MAX_PARAMETERS, MAX_PIXELS = 20, 8_000
+MAX_PARAMETERS, MAX_PIXELS = 20, 4_000
 # Of one fit.
 MAX_COMPONENTS = 20
 # More points change no panel that anybody can see.
 MAX_POINTS = 1_000
 OTHERS = "autofit.plot.corner_anesthetic(samples, parameter_indices=[...]) draws others."
 MARGIN = 0.05
-GRID_POINTS = 1_000
+GRID_POINTS = 500
 COLOUR = "C0"
 
 
