@@ -2,6 +2,7 @@
 
     pip install '.[benchmarks]'
     python docs/benchmarks/nss/compare.py [--problems ...] [--samplers ...] [--references ...] [--repeats 3]
+        [--limit SECONDS] [--figure FILE]
 
 Every fit runs in a process of its own, the samplers one after the other, then all of them again with the next seed.
 Each sampler has a JAX compilation cache for each problem, empty at its first fit. Prints for each problem the medians

@@ -21,8 +21,9 @@ import recorded_runs
 
 # isort: split
 import numpy as np
-from autofit.non_linear.search.nest.nss.evidence.nested import posterior_from
+from autofit.non_linear.search.nest.nss.evidence.nested import Posterior, posterior_from
 from autofit.non_linear.search.nest.nss.evidence.trust import worth_of_a_point
+from autofit.non_linear.search.nest.nss.sampling.run import Run
 
 
 def moments(positions: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
@@ -38,13 +39,18 @@ def errors(found: list[np.ndarray], reference: np.ndarray) -> str:
     return " | ".join(f"{error:.3f}" for error in np.sqrt((off**2).mean(axis=(0, 2))))
 
 
+def claimed_by(run: Run, posterior: Posterior) -> float:
+    """The ``ess`` of nested sampling's own samples."""
+    return posterior.effective_sample_size * worth_of_a_point(float(run.chains.jump.mean()))
+
+
 def row_of_own(folder: Path, name: str) -> str:
     kish, claims, found = [], [], []
     for seed in recorded_runs.seeds_of(folder, name):
         run = recorded_runs.load(folder, name, seed)
         posterior = posterior_from(run.points.log_likelihood, run.points.birth, np.random.default_rng(0))
         kish.append(posterior.effective_sample_size)
-        claims.append(kish[-1] * worth_of_a_point(float(run.chains.jump.mean())))
+        claims.append(claimed_by(run, posterior))
         found.append(moments(run.points.position, posterior.log_weights))
     means, deviations = np.swapaxes(found, 0, 1)
     scatter = 1.0 / np.mean((means.std(axis=0, ddof=1) / deviations.mean(axis=0)) ** 2)
@@ -70,10 +76,7 @@ def row_of(folder: Path, name: str, n_eff: int, seeds: int) -> str:
     reference = moments(*map(np.concatenate, zip(*pooled, strict=True)))
     found = [drawn(seed, n_eff, seed) for seed in range(seeds)]
     claimed = np.mean([second.n_eff for second, *_ in found])
-    claims = [
-        of.effective_sample_size * worth_of_a_point(float(run.chains.jump.mean()))
-        for run, of in zip(runs, posteriors, strict=True)
-    ]
+    claims = list(map(claimed_by, runs, posteriors))
     own = [moments(run.points.position, of.log_weights) for run, of in zip(runs, posteriors, strict=True)]
     return (
         f"| {name} | {seeds} | {np.mean([second.draws for second, *_ in found]):,.0f} "

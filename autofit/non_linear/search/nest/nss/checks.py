@@ -19,7 +19,7 @@ try:
 except ImportError:  # of which ``why_not_imported`` tells
     pass
 
-# Whether a value is possible, and what is, in words.
+# Whether a value is possible, and in words what to give where it is not.
 Possible = tuple[Callable[[Any], bool], str]
 # By how much the log density of a prior may differ between its draws and its density: more than rounding does.
 PRIOR_TOLERANCE = 0.01
@@ -136,7 +136,7 @@ def _holds_samples(fit: Any) -> bool:
 
 
 _INTERVAL = _or_none((_is_interval, "a whole number of at least 1"))
-# What each argument of the search may be, in words for who gives something else.
+# What each argument of the search may be.
 POSSIBLE: dict[str, Possible] = {
     "name": _or_none(_folder(str)),
     "path_prefix": _or_none(_folder(str, Path)),

@@ -174,8 +174,8 @@ def worth_of_a_point(jump: float) -> float:
     or zero.
 
     New points are relatives of those their chains began at. If a chain's squared jump is a share of that between
-    independent points, its ends correlate by the rest. The mean of a sequence of such steps has the variance of
-    ``jump / (2 - jump)`` times as many independent points.
+    independent points, its ends correlate by the rest. The mean of n such steps has the variance of the mean of
+    ``n * jump / (2 - jump)`` independent points.
     """
     return min(jump, 1.0) / (2.0 - min(jump, 1.0)) if jump > 0.0 else 1.0
 
