@@ -1,7 +1,7 @@
-"""The corner plots of a result: the host's picture, file names and style, without its wait.
+"""The corner plots of a result: the host's file names and sizes, without its wait.
 
-The host makes an axes for each pair of parameters, and pandas labels all of them again for each pair, which takes
-minutes for 20 parameters. Here all panels are squares on one canvas, on which anesthetic draws the same densities.
+The host makes an axes and estimates a density for each pair of parameters, which takes minutes for 20 parameters.
+Here all panels are squares on one canvas, and the regions of all of them are drawn at once, from smoothed histograms.
 A picture has a size that a person can look at, whatever the model: what it leaves out is said in it and in the log.
 """
 
@@ -15,23 +15,30 @@ from typing import Any
 import numpy as np
 from autofit import conf
 from autofit.non_linear.plot.plot_util import log_plot_exception, skip_in_test_mode
+from contourpy import contour_generator
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.path import Path as Outline
 from matplotlib.ticker import MaxNLocator
+from scipy.ndimage import gaussian_filter
 
 logger = logging.getLogger(__name__)
 
 # Of a picture. Time grows with the square of the parameters, and memory with that of the pixels.
-MAX_PARAMETERS, MAX_PIXELS = 20, 4_000
+MAX_PARAMETERS, MAX_PIXELS = 20, 3_000
 # Of one fit.
 MAX_COMPONENTS = 20
 # More points change no panel that anybody can see.
 MAX_POINTS = 1_000
 OTHERS = "autofit.plot.corner_anesthetic(samples, parameter_indices=[...]) draws others."
-MARGIN = 0.05
-GRID_POINTS = 500
+# From the points to the edges of their panel, in their range, and the bins of that range.
+MARGIN, BINS = 0.05, 120
+# The width of smoothing for one point, in the range: two thirds of Scott's rule for a Gaussian whose points cover six
+# standard deviations, since a narrow ridge is not to be drawn a broad one.
+SMOOTHING = 1.0 / 9.0
+INNER = (MARGIN / (1.0 + 2.0 * MARGIN), (1.0 + MARGIN) / (1.0 + 2.0 * MARGIN))
+REGIONS = (0.95, 0.68)
 COLOUR = "C0"
 
 
@@ -81,7 +88,8 @@ def corner_anesthetic(samples: Any, file: Path, parameter_indices: list[int] | N
     points = np.asarray(samples.parameter_lists)[:, shown]
     figure = corner_figure(points, np.asarray(samples.weight_list), [labels[index] for index in shown], title)
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=min(figure.dpi, MAX_PIXELS / figure.get_figwidth()))
+    dpi = min(figure.dpi, MAX_PIXELS / figure.get_figwidth())
+    figure.savefig(file, dpi=dpi, pil_kwargs={"compress_level": 1})  # the others take three times as long
 
 
 def corner_figure(points: np.ndarray, weights: np.ndarray, labels: list[str], title: str = "posterior") -> Figure:
@@ -99,41 +107,54 @@ def corner_figure(points: np.ndarray, weights: np.ndarray, labels: list[str], ti
     title
         What is shown.
     """
-    from anesthetic.plot import kde_contour_plot_2d, kde_plot_1d
-
     style = conf.instance["visualize"]["plots_settings"]["corner_anesthetic"]
     weights = weights / weights.sum()
-    number = int(min(MAX_POINTS, 1.0 / np.sum(weights**2)))
-    drawn = points[np.random.default_rng(0).choice(len(points), max(2, number), p=weights)]
+    number = max(2, int(min(MAX_POINTS, 1.0 / np.sum(weights**2))))
+    drawn = points[np.random.default_rng(0).choice(len(points), number, p=weights)]
     low, high = _windows(drawn)
-    panel, of_panel = (drawn - low) / (high - low), (points - low) / (high - low)
+    panel, of_panel = (drawn - low) / (high - low), ((points - low) / (high - low)).T
     n_dim = points.shape[1]
-
-    size = n_dim * style["figsize_per_parammeter"]
-    figure = Figure(figsize=(size, size), facecolor=style["facecolor"])
-    FigureCanvasAgg(figure)
-    canvas = figure.subplots()
     look: dict[str, Any] = dict(color=COLOUR, alpha=style["alpha"])
+
+    size, font = n_dim * style["figsize_per_parammeter"], style["fontsize"] / 72.0
+    whole = size + 8.5 * font
+    figure = Figure(figsize=(whole, whole), facecolor=style["facecolor"])
+    canvas = figure.add_axes((5.5 * font / whole, 5.5 * font / whole, size / whole, size / whole))
+    regions: list[Outline] = []
     for row, column in product(range(n_dim), repeat=2):
-        bottom = n_dim - 1 - row
-        frame = canvas.add_patch(Rectangle((column, bottom), 1.0, 1.0, fill=False, linewidth=0.8))
-        x, y = column + panel[:, column], bottom + panel[:, row]
+        corner = np.array([column, n_dim - 1 - row])
         if column < row:
-            kde_contour_plot_2d(canvas, x, y, ngrid_kde=GRID_POINTS, order=0, **look)
+            regions += _regions(_density(of_panel[[row, column]], weights), corner)
         elif column > row:
-            canvas.plot(x, y, "o", markersize=1.0, **look)
+            canvas.plot(*(corner + panel[:, [column, row]]).T, "o", markersize=1.0, **look)
         else:
-            lines: Any = kde_plot_1d(canvas, of_panel[:, row], weights, **look)
-            lines[0].set_data(column + lines[0].get_xdata(), bottom + (1.0 - MARGIN) * lines[0].get_ydata())
-            lines[0].set_clip_path(frame)
+            density = _density(of_panel[[row]], weights)
+            line = np.column_stack([np.linspace(*INNER, BINS), (1.0 - MARGIN) * density / density.max()])
+            canvas.plot(*(corner + line).T, **look)
+    canvas.add_collection(PathCollection(regions, facecolor=COLOUR, alpha=0.5 * style["alpha"]))
+    for lines in (canvas.hlines, canvas.vlines):
+        lines(range(n_dim + 1), 0.0, n_dim, color="black", linewidth=0.8, clip_on=False)
     _label(canvas, low, high, labels, style["fontsize"])
-    canvas.legend(
-        handles=[Patch(label=title, **look)],
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-        fontsize=style["fontsize"],
-    )
+    canvas.set_title(title, fontsize=style["fontsize"])
     return figure
+
+
+def _density(of_panel: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """``BINS`` times ``BINS`` of the density of ``(2, n)`` points in a panel from 0 to 1; ``BINS`` of ``(1, n)``."""
+    number, n_dim = 1.0 / np.sum(weights**2), len(of_panel)
+    counts, _ = np.histogramdd(of_panel.T, bins=BINS, range=[INNER] * n_dim, weights=weights)
+    return gaussian_filter(counts, BINS * SMOOTHING * number ** (-1.0 / (4 + n_dim)), mode="reflect")
+
+
+def _regions(density: np.ndarray, corner: np.ndarray) -> list[Outline]:
+    """The smallest regions that hold ``REGIONS`` of the density, in the panel with this lower left ``corner``."""
+    falling = np.sort(density, axis=None)[::-1]
+    held = np.cumsum(falling) / falling.sum()
+    x, y = corner[:, None] + np.linspace(*INNER, BINS)
+    contours = contour_generator(x, y, density, fill_type="OuterCode")
+    levels = falling[np.searchsorted(held, REGIONS)]
+    found = [contours.filled(level, np.inf) for level in levels]
+    return [Outline(*outline) for outlines in found for outline in zip(*outlines, strict=True)]
 
 
 def _windows(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -152,20 +173,11 @@ def _label(canvas: Axes, low: np.ndarray, high: np.ndarray, labels: list[str], f
     canvas.set(xlim=(0.0, n_dim), ylim=(0.0, n_dim), aspect="equal")
     canvas.set_xticks(*zip(*across, strict=True), rotation=45.0, fontsize=fontsize)
     canvas.set_yticks(*zip(*upwards, strict=True), rotation=45.0, fontsize=fontsize)
-    gap, font = -4.0 * fontsize, 1.2 * fontsize
+    gap = -4.0 * fontsize
+    text: dict[str, Any] = dict(textcoords="offset points", fontsize=1.2 * fontsize)
     for index, label in enumerate(labels):
-        below, beside = (index + 0.5, 0.0), (0.0, n_dim - index - 0.5)
-        canvas.annotate(label, below, (0.0, gap), textcoords="offset points", ha="center", va="top", fontsize=font)
-        canvas.annotate(
-            label,
-            beside,
-            (gap, 0.0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            rotation=90.0,
-            fontsize=font,
-        )
+        canvas.annotate(label, (index + 0.5, 0.0), (0.0, gap), ha="center", va="top", **text)
+        canvas.annotate(label, (0.0, n_dim - index - 0.5), (gap, 0.0), ha="right", va="center", rotation=90.0, **text)
 
 
 def _ticks(low: float, high: float) -> list[tuple[float, str]]:
