@@ -1,21 +1,27 @@
-"""Whole fits of two lenses on an accelerator, in parts; what evaluations cost there; and a fit that is killed there.
+"""Whole fits of two lenses on an accelerator, in parts; what evaluations cost there; and fits that are killed or run
+out of memory there.
 
-    python docs/benchmarks/nss/accelerator.py [--rows ...] [--budget 570] [--log FILE]
+    python docs/benchmarks/nss/accelerator.py [--rows ...] [--lanes 2] [--budget 570] [--log FILE]
 
-Each row comes from a process of its own with an empty JAX compilation cache, and is printed as soon as it is known,
-the most important first. A row begins only if enough of the budget is left, and ends with its limit or the budget.
+Each row comes from a process of its own with an empty JAX compilation cache. Two rows run at once, each with half of
+the processor's cores and of the accelerator's memory, the most important first. A row begins only if enough of the
+budget is left, and ends with its limit or the budget. What rows find is printed as soon as it is known, and as tables
+in the end.
 
 - Fits: seconds of the whole, imports included, and of its parts, in brackets what of them was tracing and compiling
   (with PyAutoFit's own NSS and Nautilus, in the sampling). Corner plots are off, all other output is as it comes.
+  Nautilus hardly uses the accelerator, so what runs beside it is not slowed down; beside PyAutoFit's own NSS it is.
   ``chunk_size=50`` leaves each chain one point at a time.
 - evaluations: of the likelihood, vmapped, by the size of the batch.
 - resume: a small fit that is killed after its first checkpoint and goes on there and, from a copy, on the CPU.
+- memory: a fit whose likelihood takes 0.8 GB, so that 150 at once do not fit.
 
 ``--platform cpu --rows profile resume`` tries the script where there is no accelerator.
 """
 
 import argparse
 import logging
+import math
 import os
 import shutil
 import signal
@@ -26,20 +32,22 @@ import tempfile
 import threading
 import time
 import timeit
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 # Of each row the seconds that have to be left and the most that it takes; of a fit its problem, sampler and options.
 ROWS = {
-    "mge": (60, 200, "mge", "NSS", dict(n_live=150, num_delete=50, n_eff=5_000)),
-    "sersic": (60, 200, "sersic", "NSS", dict(n_live=210, num_delete=50, n_eff=5_000)),
-    "mge-one": (60, 200, "mge", "NSS", dict(n_live=150, num_delete=50, chunk_size=50, n_eff=5_000)),
-    "evaluations": (30, 90),
-    "resume": (30, 100),
-    "nautilus": (60, 180, "mge", "Nautilus", dict(n_live=200, n_batch=100)),
+    "mge": (60, 300, "mge", "NSS", dict(n_live=150, num_delete=50, n_eff=5_000)),
+    "nautilus": (60, 400, "mge", "Nautilus", dict(n_live=200, n_batch=100)),
+    "sersic": (60, 300, "sersic", "NSS", dict(n_live=210, num_delete=50, n_eff=5_000)),
     "stock": (60, 600, "mge", "NSS", dict(n_live=150, num_delete=50, num_mcmc_steps=30)),
-    "mge-1000": (60, 300, "mge", "NSS", dict(n_live=1_000, num_delete=250, n_eff=5_000)),
+    "resume": (30, 150),
+    "memory": (30, 100),
     "sersic-1000": (60, 300, "sersic", "NSS", dict(n_live=1_000, num_delete=250, n_eff=5_000)),
+    "mge-1000": (60, 300, "mge", "NSS", dict(n_live=1_000, num_delete=250, n_eff=5_000)),
+    "evaluations": (30, 90),
+    "mge-one": (60, 300, "mge", "NSS", dict(n_live=150, num_delete=50, chunk_size=50, n_eff=5_000)),
     "profile": (10, 300, "profile", "NSS", dict(n_live=150, num_delete=50, n_eff=5_000)),
 }
 PARTS = ("before the first iteration", "nested sampling", "second evidence, samples", "results")
@@ -48,6 +56,7 @@ ENDS = {"Compiled the sampler": PARTS[0], "NSS converged": PARTS[1], "Fit Runnin
 ENDS |= {"Starting NSS non-linear search": PARTS[0], "Running search with JAX": PARTS[0]}
 HEADINGS = {"evaluations": ("lens", "batch", "one batch", "evaluations per second")}
 HEADINGS["resume"] = ("small fit", "resumed", "converged", "log evidence", "same bytes")
+HEADINGS["memory"] = ("what the fit said",)
 FIT = ("fit", "options", "whole fit", *PARTS, "evaluations", "log evidence")
 
 
@@ -67,8 +76,8 @@ def fit(row: str, problem_name: str, sampler: str, options: dict) -> None:
 
     def compiled(event: str, start: float, end: float, **_) -> None:
         if event.startswith("/jax/core/compile/"):
-            while compilations and compilations[-1][0] >= start:  # within this one
-                compilations.pop()
+            while compilations and compilations[-1][1] > start:  # within this one, or in another thread
+                start = min(start, compilations.pop()[0])
             compilations.append((start, end))
 
     def ended(part: str) -> None:
@@ -127,31 +136,59 @@ def resume(row: str) -> None:
         print_row(name, *said, f"{np.load(folder / 'result.npz')['log_evidence']:.4f}", same)
 
 
+def memory(row: str) -> None:
+    import autofit as af
+    import jax.numpy as jnp
+    from jax.lax import optimization_barrier
+    from problems import VectorAnalysis  # before jax: it switches float64 on
+
+    def hear(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if "memory" in message or "at once" in message:
+            print_row(message)
+        return True
+
+    logging.getLogger().handlers[0].addFilter(hear)
+    af.conf.instance.output_path = tempfile.mkdtemp()
+    model = af.Collection(x0=af.UniformPrior(-10.0, 10.0))
+    analysis = VectorAnalysis(lambda x: optimization_barrier(-0.5 * x[0] ** 2 * jnp.ones(100_000_000))[0])
+    samples = af.NSS(seed=1, n_live=150, num_delete=50, num_importance_draws=500).fit(model, analysis).samples
+    truth = 0.5 * math.log(2.0 * math.pi) - math.log(20.0)
+    print_row(f"Log evidence {samples.log_evidence:.3f}, and in truth {truth:.3f}.")
+
+
 def print_row(*cells: str) -> None:
     print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def measure(row: str, limit: float, log, environment: dict) -> None:
-    """Show what the row's process finds and log all that it prints; it and its own end with the limit."""
+def measure(row: str, limit: float, log, environment: dict, cores: list[int]) -> list[str]:
+    """The lines that the row's process finds; it and its own end with the limit. Log all that it prints."""
+    lines, line = [], ""
     with tempfile.TemporaryDirectory() as cache:
         own = {"JAX_COMPILATION_CACHE_DIR": cache, "STARTED": str(time.time())}
         environment = {**environment, **own, "AUTOFIT_NSS": "stock" if row == "stock" else ""}
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
         process = subprocess.Popen([sys.executable, __file__, "--one", row], env=environment, **pipes)
-        line, end = "", threading.Timer(limit, os.killpg, (process.pid, signal.SIGKILL))
+        os.sched_setaffinity(process.pid, cores)
+        end = threading.Timer(limit, os.killpg, (process.pid, signal.SIGKILL))
         end.start()
         for line in process.stdout:
-            print(line, end="", file=log, flush=True)
+            print(f"{row}: {line}", end="", file=log, flush=True)
             if line.startswith(("| ", f"{row}: ")):
                 print(line, end="", flush=True)
+                lines += [line] if line.startswith("| ") else []
         end.cancel()
     if process.wait():
-        print_row(row, f"over {limit:.0f} s" if process.returncode == -signal.SIGKILL else f"failed: {line.strip()}")
+        why = f"over {limit:.0f} s" if process.returncode == -signal.SIGKILL else f"failed: {line.strip()}"
+        lines.append(f"| {row} | {why} |\n")
+        print(lines[-1], end="", flush=True)
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS)[:-1])
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS)[:-2])
+    parser.add_argument("--lanes", type=int, default=2, help="rows at once")
     parser.add_argument("--budget", type=float, default=570.0, help="seconds, for all rows")
     parser.add_argument("--platform", default="cuda")
     parser.add_argument("--log", default=os.devnull, help="where all is kept that the rows' processes print")
@@ -161,20 +198,28 @@ def main() -> None:
         _, _, *arguments = ROWS[given.one]
         sys.exit((fit if arguments else globals()[given.one])(given.one, *arguments))
 
-    end, heading = time.monotonic() + given.budget, None
+    end, rows, tables = time.monotonic() + given.budget, iter(given.rows), {}
     # Where JAX computes, and the CPU, which callbacks need.
     environment = {**os.environ, "JAX_PLATFORMS": ",".join(dict.fromkeys([given.platform, "cpu"]))}
     say = "import jax; print(jax.devices()[0].device_kind, 'jax', jax.__version__, sep=', ', flush=True)"
     subprocess.run([sys.executable, "-c", say], env=environment, check=True)
-    with open(given.log, "a") as log:
-        for row in given.rows:
+    environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.75 / given.lanes}"
+    cores = sorted(os.sched_getaffinity(0))
+
+    def measure_what_is_left(lane: int) -> None:
+        for row in rows:
             (least, most, *_), left = ROWS[row], end - time.monotonic()
+            table = tables.setdefault(HEADINGS.get(row, FIT), [])
             if left < least:
-                print_row(row, f"not begun, {left:.0f} s left")
-                continue
-            if heading != (heading := HEADINGS.get(row, FIT)):
-                print(f"\n| {' | '.join(heading)} |\n{'|---' * len(heading)}|", flush=True)
-            measure(row, min(most, left), log, environment)
+                table.append(f"| {row} | not begun, {left:.0f} s left |\n")
+            else:
+                share = cores[lane :: given.lanes] or cores
+                table += measure(row, min(most, left), log, environment, share)
+
+    with open(given.log, "a") as log, ThreadPoolExecutor(given.lanes) as lanes:
+        list(lanes.map(measure_what_is_left, range(given.lanes)))
+    for heading, lines in tables.items():
+        print(f"\n| {' | '.join(heading)} |\n{'|---' * len(heading)}|\n{''.join(lines)}", end="", flush=True)
 
 
 if __name__ == "__main__":
