@@ -65,6 +65,7 @@ def test_a_prior_that_jax_cannot_use_is_named(prior, method):
         fit(model, VectorAnalysis(lambda x: -jnp.sum(x**2)))
 
 
+@pytest.mark.slow
 def test_where_memory_runs_out_the_fit_goes_on_with_half_as_many_likelihoods_at_once():
     if not Path("/proc/self/statm").exists():
         pytest.skip("nothing tells how much memory there is")

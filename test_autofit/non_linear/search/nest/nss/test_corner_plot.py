@@ -4,6 +4,7 @@ import logging
 from types import SimpleNamespace
 
 import autofit as af
+import corner
 import numpy as np
 import pytest
 from autofit.non_linear.search.nest.nss.showing import corner_plot
@@ -14,13 +15,13 @@ from PIL import Image
 @pytest.fixture
 def corner_py(monkeypatch):
     """The arguments of each call of corner.py's function, which is called."""
-    calls, draw = [], corner_plot.corner.corner
+    calls, draw = [], corner.corner
 
     def call(points, **options):
         calls.append({"points": points, **options})
         return draw(points, **options)
 
-    monkeypatch.setattr(corner_plot.corner, "corner", call)
+    monkeypatch.setattr(corner, "corner", call)
     monkeypatch.setitem(af.conf.instance["visualize"]["plots_search"]["nest"], "corner_anesthetic", True)
     return calls
 

@@ -70,7 +70,9 @@ def test_insertion_ranks_are_anesthetic_s():
     assert trust.insertion_rank_p_value(ranks, 50, 1) == pytest.approx(insertion_p_value(ranks, 50)["p-value"])
 
 
-@pytest.mark.parametrize(("n_live", "num_delete"), [(100, 1), (200, 50), (100, 80)])
+@pytest.mark.parametrize(
+    ("n_live", "num_delete"), [pytest.param(100, 1, marks=pytest.mark.slow), (200, 50), (100, 80)]
+)
 def test_perfect_batches_are_suspected_as_often_as_the_p_value_says(n_live, num_delete):
     rng = np.random.default_rng(1)
     batches = 4000 // num_delete

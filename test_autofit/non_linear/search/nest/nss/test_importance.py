@@ -172,6 +172,7 @@ def test_no_density_is_fitted_again_for_draws_that_were_made(monkeypatch):
     asked(1, batches=batches)
 
 
+@pytest.mark.slow
 def test_as_many_effective_samples_as_asked_for_and_what_they_are_worth():
     """The posterior mean scatters over seeds as that of so many independent samples."""
     means, claimed = [], []

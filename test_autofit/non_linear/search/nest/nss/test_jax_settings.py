@@ -62,6 +62,7 @@ def test_settings_that_hold_are_not_spoken_of(problem, expected, caplog):
     assert "do not hold" not in caplog.text
 
 
+@pytest.mark.slow
 def test_the_precision_of_a_context_is_that_of_the_fit(problem):
     with jax.enable_x64(False):
         found = log_likelihoods(problem)

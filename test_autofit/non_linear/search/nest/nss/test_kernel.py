@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
-# With the bits of blackjax
-pytestmark = pytest.mark.usefixtures("optimised")
+# XLA optimises: of those whose bits are compared.
+optimised = pytest.mark.usefixtures("optimised")
 
 
 def profile(x):
@@ -90,7 +90,7 @@ CONFIGURATIONS = [
     # n_dim, n_live, num_delete, num_steps, lanes, likelihood
     (1, 20, 1, 1, None, "flat"),
     (2, 60, 30, 3, 1, "plateaus"),
-    (21, 150, 20, 42, None, "profile"),
+    pytest.param((21, 150, 20, 42, None, "profile"), marks=pytest.mark.slow),
     pytest.param((2, 200, 100, 5, 32, "partly invalid"), marks=pytest.mark.slow),
 ]
 
@@ -100,6 +100,7 @@ def compiled(n_dim, n_live, num_delete, num_steps, lanes, likelihood):
     return runs(LIKELIHOODS[likelihood], num_delete, num_steps, lanes=lanes)
 
 
+@optimised
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda configuration: "-".join(map(str, configuration)))
 @settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1))
@@ -111,6 +112,8 @@ def test_same_bits_as_blackjax(configuration, seed):
     assert_same_bits(our_run(state, run_key), blackjax_run(state, run_key))
 
 
+@pytest.mark.slow
+@optimised
 def test_another_number_of_lanes_is_felt_only_in_the_rounding_of_the_likelihood():
     """XLA may order the sum over pixels differently for a batch of 8 than for one of 20."""
     init, blackjax_run, our_run = runs(LIKELIHOODS["profile"], 20, 5, lanes=8, iterations=1)
@@ -123,6 +126,7 @@ def test_another_number_of_lanes_is_felt_only_in_the_rounding_of_the_likelihood(
 
 
 @pytest.mark.slow
+@optimised
 def test_same_bits_in_single_precision():
     with jax.enable_x64(False):
         init, blackjax_run, our_run = runs(LIKELIHOODS["profile"], 25, 6)
@@ -131,6 +135,7 @@ def test_same_bits_in_single_precision():
         assert_same_bits(our_run(state, jax.random.PRNGKey(2)), blackjax_run(state, jax.random.PRNGKey(2)))
 
 
+@optimised
 def test_an_exhausted_budget_leaves_the_chain_in_place(monkeypatch):
     monkeypatch.setattr(chains, "MAX_SHRINKAGE", 3)
     init, blackjax_run, our_run = runs(LIKELIHOODS["peaked"], 20, 6, max_shrinkage=3, lanes=6)
@@ -167,6 +172,8 @@ def test_lanes_are_at_most_a_chunk_and_have_about_the_same_number_of_chains_each
     assert [lanes(n, 18) for n in (1, 18, 19, 20, 50, 100)] == [1, 18, 10, 10, 17, 17]
 
 
+@pytest.mark.slow
+@optimised
 def test_positions_may_be_any_pytree():
     flat = lambda x: ravel_pytree(x)[0]  # noqa: E731
     init, blackjax_run, our_run = runs(LIKELIHOODS["modes"], 10, 5, lanes=4, flat=flat)

@@ -5,6 +5,7 @@ import pickle
 import autofit as af
 import jax
 import numpy as np
+import pytest
 from autofit.non_linear.search.nest.nss.saving.checkpoint import _load_checkpoint
 from autofit.non_linear.search.nest.nss.saving.host import as_told, told_of
 from autofit.non_linear.search.nest.nss.stopping.processes import Processes
@@ -25,6 +26,7 @@ def test_a_checkpointed_run_is_the_same_when_it_is_told():
     assert same_bytes(list(told_dead + [dead[0]]), [*dead, dead[0]])
 
 
+@pytest.mark.slow
 def test_a_finished_fit_is_the_same_when_it_is_told():
     class OfThisTest:
         """What pickle cannot find, as a class of a user's function."""

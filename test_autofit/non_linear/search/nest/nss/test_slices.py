@@ -162,7 +162,7 @@ def test_a_bracket_that_only_shrinks_goes_through_blackjax_s_points(optimised):
         assert not np.any(info.num_expansions)
 
 
-@pytest.mark.parametrize("max_shrinkage", [MAX_SHRINKAGE, 5])
+@pytest.mark.parametrize("max_shrinkage", [MAX_SHRINKAGE, pytest.param(5, marks=pytest.mark.slow)])
 def test_several_candidates_in_a_tick_find_the_same_points_in_fewer_ticks(monkeypatch, max_shrinkage):
     """With the budget of a bracket spent too, amid the candidates of a tick."""
     monkeypatch.setattr(chains, "MAX_SHRINKAGE", max_shrinkage)

@@ -65,6 +65,7 @@ def test_a_start_that_lacks_a_mode_is_told_of_and_the_evidence_is_right(caplog):
     assert "start_from[0] does not know 7" in caplog.text
 
 
+@pytest.mark.slow
 def test_of_several_starts_each_is_judged():
     problem = two_modes()
     starts = [posterior(problem, keep=lambda x: x[:, 0] < 0.0), posterior(problem)]
@@ -104,6 +105,7 @@ def test_after_a_start_in_vain_the_result_is_that_without_it(in_vain, caplog):
     assert search.start_from
 
 
+@pytest.mark.slow
 def test_draws_that_are_too_few_are_in_vain_too(monkeypatch, caplog):
     monkeypatch.setattr(importance, "MAX_DRAWS_PER_EFFECTIVE", 0)
     problem = gaussian_in_a_box(2)

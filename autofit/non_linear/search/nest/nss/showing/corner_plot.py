@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import corner
 import numpy as np
 from autofit import conf
 from autofit.non_linear.plot.plot_util import log_plot_exception, skip_in_test_mode
@@ -54,6 +53,8 @@ def draw_corners(samples: Any, path: Path) -> None:
 @log_plot_exception
 def corner_plot(samples: Any, file: Path, indices: list[int]) -> None:
     """One of them, of the parameters with these indices."""
+    from corner import corner
+
     shown, title = indices[:MAX_PARAMETERS], ""
     if len(shown) < len(indices):
         title = f"The first {len(shown)} of {len(indices)} parameters"
@@ -65,7 +66,7 @@ def corner_plot(samples: Any, file: Path, indices: list[int]) -> None:
     high = np.where(high > low, high, low + np.maximum(np.abs(low), 1e-300))  # corner.py takes no empty range
     size, ranges = INCHES_PER_PARAMETER * len(shown), list(zip(low, high, strict=True))
     figure = Figure(figsize=(size, size))
-    corner.corner(points, weights=weights, labels=labels, range=ranges, fig=figure, **LOOK)
+    corner(points, weights=weights, labels=labels, range=ranges, fig=figure, **LOOK)
     figure.suptitle(title)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file)
