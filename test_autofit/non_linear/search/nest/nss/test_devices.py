@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from support.killing import checkpoint_time, kill_after_a_checkpoint, start
+from support.killing import kill_after_a_checkpoint, start
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +32,17 @@ def test_with_other_lanes_it_is_the_same_but_for_rounding(runs):
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_on_other_numbers_of_devices(tmp_path):
+def test_killed_and_resumed_on_another_number_of_devices(tmp_path):
     output, log_path = tmp_path / "killed", tmp_path / "killed.log"
     with open(log_path, "w") as log:
         assert start("killable_fit.py", tmp_path / "one", tmp_path / "one.npz", 2, log=log).wait() == 0
-        for devices in (2, 4):
-            before = checkpoint_time(output)
-            process = start("killable_fit.py", output, tmp_path / "killed.npz", 2, log=log, devices=devices)
-            kill_after_a_checkpoint(process, output, before, log_path)
+        process = start("killable_fit.py", output, tmp_path / "killed.npz", 2, log=log, devices=4)
+        kill_after_a_checkpoint(process, output, 0, log_path)
         last = start("killable_fit.py", output, tmp_path / "killed.npz", 2, log=log, devices=3)
         assert last.wait() == 0, log_path.read_text()
 
     told = log_path.read_text()
-    assert told.count("Resuming NSS from iteration") == 2
+    assert "Resuming NSS from iteration" in told
     assert "number of devices was 4 and is 3" in told
     expected, found = np.load(tmp_path / "one.npz"), np.load(tmp_path / "killed.npz")
     for name in expected.files:

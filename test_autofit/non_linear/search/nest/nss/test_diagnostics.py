@@ -98,14 +98,11 @@ def trust_in(run, num_mcmc_steps, lineages=1):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("num_mcmc_steps", "suspected"), [(20, 0), (2, 5)])
-def test_chains_that_are_too_short_are_found_and_good_ones_are_not(num_mcmc_steps, suspected):
-    doubts = [
-        trust.doubts_about_run(trust_in(run, num_mcmc_steps), 10, num_mcmc_steps)
-        for run in runs(correlated(), 400, 50, num_mcmc_steps, range(5))
-    ]
-    assert len([found for found in doubts if found]) == suspected
-    assert all("num_mcmc_steps=20" in text for found in doubts for text in found)
+def test_chains_that_are_too_short_are_found():
+    for run in runs(correlated(), 400, 50, 2, range(5)):
+        doubts = trust.doubts_about_run(trust_in(run, 2), 10, 2)
+        assert doubts
+        assert all("num_mcmc_steps=20" in text for text in doubts)
 
 
 @pytest.mark.slow
@@ -128,14 +125,6 @@ def test_with_lineages_the_evidence_is_right_with_few_slices_too():
     assert abs(off.mean()) < 4.0 * off.std(ddof=1) / np.sqrt(40)
     assert 0.2 < np.std(off / [entry["log_evidence_nested_error"] for entry in found], ddof=1) < 1.3
     assert all(entry["log_evidence_excess"] == 0.0 for entry in found)
-
-
-@pytest.mark.slow
-def test_short_chains_are_said_to_cost_precision():
-    (run,) = runs(correlated(), 400, 50, 1, [1], SHRINKING)
-    doubt = trust.doubts_about_run(trust_in(run, 1, lineages=16), 10, 1)[0]
-    assert "which makes the error of nested sampling's log evidence" in doubt
-    assert "num_mcmc_steps=20" in doubt
 
 
 def test_an_unknown_jump_and_a_perfect_one_foresee_nothing():
@@ -221,17 +210,14 @@ def test_the_end_is_unknown_where_nothing_falls_or_little_is_known():
     assert trust.iterations_left(when, np.full(100, np.inf), -3.0, 10.0) is None
 
 
-@pytest.mark.slow
-def test_settings_that_are_too_small_are_named_with_what_to_use(caplog):
-    problem = gaussian_in_a_box(4)
-    with caplog.at_level(logging.WARNING):
-        af.NSS(n_live=30, num_delete=15, num_mcmc_steps=3)._fit(problem.model, problem.analysis)
-    assert "num_mcmc_steps=3 is few for 4 parameters" in caplog.text
-    assert "Use num_mcmc_steps=8." in caplog.text
-    assert "n_live=30 is few for 4 parameters" in caplog.text
-    assert "Use n_live=100." in caplog.text
-    assert "num_delete=15 replaces half of the n_live=30 points or more at once" in caplog.text
-    assert "Use n_live=60." in caplog.text
+def test_settings_that_are_too_small_are_named_with_what_to_use():
+    steps, live, deleted = trust.doubts_about_settings(4, n_live=30, num_delete=15, num_mcmc_steps=3)
+    assert "num_mcmc_steps=3 is few for 4 parameters" in steps
+    assert "Use num_mcmc_steps=8." in steps
+    assert "n_live=30 is few for 4 parameters" in live
+    assert "Use n_live=100." in live
+    assert "num_delete=15 replaces half of the n_live=30 points or more at once" in deleted
+    assert "Use n_live=60." in deleted
     assert trust.doubts_about_settings(4, n_live=100, num_delete=49, num_mcmc_steps=8) == []
 
 

@@ -44,17 +44,8 @@ def plain_blackjax(problem, settings, termination=-3.0):
     return [i.particles for i in dead] + [jax.device_get(state.particles)], evaluations
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(lambda: gaussian_in_a_box(3), marks=pytest.mark.slow),
-        pytest.param(two_modes, marks=pytest.mark.slow),
-        three_priors,
-    ],
-    ids=["box", "modes", "priors"],
-)
-def test_a_fit_is_blackjax_s_own_run(make, optimised):
-    problem = make()
+def test_a_fit_is_blackjax_s_own_run(optimised):
+    problem = three_priors()
     settings = {**problem.settings, "n_live": 100}
     points, evaluations = plain_blackjax(problem, settings)
     found, _ = af.NSS(**settings, moves="step_out")._fit(problem.model, problem.analysis)
@@ -144,24 +135,6 @@ def sampler_without_end():
     )
 
 
-@pytest.mark.slow
-def test_first_later_and_resumed_iterations_share_one_compilation(tmp_path):
-    compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, _, fun_name="", **__: compiled.append(fun_name) if "jaxpr_trace" in event else None
-    )
-    problem = gaussian_in_a_box(2)
-    search = af.NSS(name="n", n_live=40, num_delete=10, num_mcmc_steps=2, checkpoint_interval=1)
-    search.paths.model = problem.model
-    search._fit(problem.model, problem.analysis)
-    assert compiled.count("advance") == 1
-
-    sampler = sampler_without_end()
-    carry, *_ = sampler.advance((sampler.start(jnp.ones((40, 2))), jax.random.PRNGKey(0)), 3)
-    sampler.advance(jax.device_get(carry), 5)
-    assert compiled.count("advance") == 2
-
-
 @pytest.fixture
 def programs_compiled(tmp_path):
     """Counts programs that were not in JAX's compilation cache on disk, which is empty at first and takes all."""
@@ -205,7 +178,7 @@ def test_the_size_of_chunks_is_felt_only_in_rounding():
     """XLA contracts a * b + c to one operation, rounded once, in some shapes and not in others."""
     problem, settings = gaussian_in_a_box(3), dict(n_live=70, num_delete=30, num_mcmc_steps=4)
     default, _ = af.NSS(**settings)._fit(problem.model, problem.analysis)
-    for chunk_size in (1, 8, 30, 1000):
+    for chunk_size in (8, 1000):
         chunked, _ = af.NSS(chunk_size=chunk_size, **settings)._fit(problem.model, problem.analysis)
         assert chunked.evals == default.evals
         np.testing.assert_allclose(chunked.positions, default.positions, rtol=0.0, atol=1e-12)

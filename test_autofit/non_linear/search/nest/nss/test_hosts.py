@@ -51,14 +51,14 @@ def start(tmp_path):
 
 
 @pytest.mark.slow
-def test_four_processes_return_the_bytes_of_one_and_the_first_alone_speaks(start, alone, tmp_path):
-    processes = start(4)
-    assert processes.statuses() == [0, 0, 0, 0], processes.told()
-    for process in range(4):
+def test_three_processes_return_the_bytes_of_one_and_the_first_alone_speaks(start, alone, tmp_path):
+    processes = start(3)
+    assert processes.statuses() == [0, 0, 0], processes.told()
+    for process in range(3):
         assert same(tmp_path / f"result{process or ''}.npz", alone)
         assert ("NSS" in processes.told(process)) == (process == 0)
     assert processes.told().count("NSS runs on process 0 (host ") == 1
-    assert "process 3 (host" in processes.told()
+    assert "process 2 (host" in processes.told()
 
     again = start(2)
     assert again.statuses() == [0, 0], again.told()
@@ -66,27 +66,17 @@ def test_four_processes_return_the_bytes_of_one_and_the_first_alone_speaks(start
     assert np.array_equal(*(np.load(tmp_path / f"result{one}.npz")["log_likelihoods"] for one in ("", "1")))
 
 
-@pytest.mark.parametrize("between", [0, pytest.param(3, marks=pytest.mark.slow)])
-def test_killed_on_two_processes_it_goes_on_on_others(between, start, alone, tmp_path):
-    """On one, or on several of two devices that are killed too, and then on one."""
-    output = tmp_path / "output"
+def test_killed_on_two_processes_it_goes_on_on_one(start, alone, tmp_path):
     first = start(2)
-    wait_for_a_checkpoint(output)
+    wait_for_a_checkpoint(tmp_path / "output")
     first[1].kill()
     assert first[0].wait(240.0) == 1
     assert "NSS stops after iteration" in first.told()
     assert "What all processes compute together failed in process 0" in first.told()
 
-    if between:
-        second, before = start(between, devices=2), checkpoint_time(output)
-        wait_for_a_checkpoint(output, before)
-        for process in range(between):  # if one is left, XLA may wait for the devices of those that are gone
-            second[process].kill()
-            second[process].wait()
-
     last = start(1)
     assert last.statuses() == [0], last.told()
-    assert f"number of devices was {2 * (between or 1)} and is 1" in last.told()
+    assert "number of devices was 2 and is 1" in last.told()
     assert same(tmp_path / "result.npz", alone)
 
 
@@ -99,19 +89,11 @@ def test_if_the_first_is_killed_the_others_end(start, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "told", "status"),
-    [
-        pytest.param(signal.SIGTERM, [0, 1, 2], 143, id="all of them"),
-        pytest.param(signal.SIGUSR1, [2], 138, id="another"),
-    ],
-)
-def test_a_signal_to_any_ends_all_after_a_save(number, told, status, start, alone, tmp_path):
+def test_a_signal_to_any_ends_all_after_a_save(start, alone, tmp_path):
     processes = start(3)
     wait_for_a_checkpoint(tmp_path / "output")
-    for process in told:
-        processes[process].send_signal(number)
-    assert processes.statuses() == [status] * 3, processes.told()
+    processes[2].send_signal(signal.SIGUSR1)
+    assert processes.statuses() == [138] * 3, processes.told()
     assert "NSS stops after iteration" in processes.told()
 
     again = start(2)
@@ -132,19 +114,6 @@ def test_a_signal_amid_a_long_iteration_is_answered_by_the_first_alone(tmp_path)
         assert processes[0].wait(60.0) == 143
         assert processes[1].wait(240.0) != 0
         assert sent < checkpoint_time(tmp_path) / 1e9
-
-
-@pytest.mark.slow
-def test_a_process_that_stands_still_is_told_of_and_waited_for(start, alone, tmp_path):
-    processes = start(2)
-    wait_for_a_checkpoint(tmp_path / "output")
-    processes[1].send_signal(signal.SIGSTOP)
-    while "It may wait for another process that stands still" not in processes.told():
-        assert processes[0].poll() is None
-        time.sleep(0.1)
-    processes[1].send_signal(signal.SIGCONT)
-    assert processes.statuses() == [0, 0], processes.told()
-    assert same(tmp_path / "result.npz", alone)
 
 
 @pytest.mark.parametrize(
@@ -170,12 +139,11 @@ def test_a_process_with_another_fit_is_refused(what, named, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("failing", [0, 1])
-def test_where_one_fails_all_end_and_its_log_says_why(failing, tmp_path):
-    with Processes(2, "unlike_fit.py", tmp_path / "output", f"{failing} fails", folder=tmp_path) as processes:
+def test_where_one_fails_all_end_and_its_log_says_why(tmp_path):
+    with Processes(2, "unlike_fit.py", tmp_path / "output", "1 fails", folder=tmp_path) as processes:
         assert 0 not in processes.statuses()
-        assert "the table of this host cannot be read" in processes.told(failing)
-        assert "see its own log" in processes.told(1 - failing)
+        assert "the table of this host cannot be read" in processes.told(1)
+        assert "see its own log" in processes.told(0)
 
 
 @pytest.mark.slow

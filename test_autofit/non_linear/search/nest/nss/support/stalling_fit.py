@@ -13,7 +13,8 @@ from together import initialize
 
 initialize()
 # isort: split
-from autofit.non_linear.search.nest.nss.saving import checkpoint  # noqa: E402 (both compute, and so come after)
+from autofit.non_linear.search.nest.nss.saving import checkpoint  # noqa: E402 (all compute, and so come after)
+from autofit.non_linear.search.nest.nss.stopping import signals  # noqa: E402
 from problems import Problem, box  # noqa: E402
 
 folder, options = Path(sys.argv[1]), sys.argv[2:]
@@ -38,7 +39,8 @@ def log_likelihood(x):
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a test runner in the background ignores it
     if "slow_disk" in options:
-        checkpoint._save_checkpoint = lambda *_: time.sleep(60.0)
+        checkpoint._save_checkpoint = lambda *_: time.sleep(120.0)
+        signals.GRACE_SECONDS = 120.0
     af.conf.instance.output_path = folder / "output"
     af.conf.instance["output"]["latent_after_fit"] = False
     af.conf.instance["visualize"]["plots_search"]["nest"]["corner_anesthetic"] = False
