@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.special import logsumexp
 from scipy.stats import kstwobign
 
 from .nested import simulate_log_shells
@@ -69,7 +70,8 @@ def evolution(points: Points, rng: np.random.Generator, length: int = 100, n_sim
     iteration = np.unique(np.linspace(1, points.iterations, length).astype(int))
     last = iteration * points.num_delete - 1
     n_live = points.live_at_death
-    log_mean_live = np.array([_log_mean_exp(live) for live in _live_points_after(points, iteration)])
+    log_sum_live = np.array([logsumexp(live) for live in _live_points_after(points, iteration)])
+    log_mean_live = log_sum_live - np.log(points.n_live)
 
     log_evidences, remaining = np.empty((2, n_simulations, len(iteration)))
     for simulation in range(n_simulations):
@@ -94,10 +96,6 @@ def _live_points_after(points: Points, iterations: np.ndarray) -> Iterator[np.nd
     for iteration in iterations:
         not_dead = slice(iteration * points.num_delete, None)
         yield points.log_likelihood[not_dead][born_in[not_dead] <= iteration]
-
-
-def _log_mean_exp(values: np.ndarray) -> float:
-    return values.max() + np.log(np.mean(np.exp(values - values.max())))
 
 
 def iterations_left(
