@@ -41,12 +41,12 @@ ROWS = {
     "mge": (60, 300, "mge", "NSS", dict(n_live=150, num_delete=50, n_eff=5_000)),
     "nautilus": (60, 400, "mge", "Nautilus", dict(n_live=200, n_batch=100)),
     "sersic": (60, 300, "sersic", "NSS", dict(n_live=210, num_delete=50, n_eff=5_000)),
-    "stock": (60, 600, "mge", "NSS", dict(n_live=150, num_delete=50, num_mcmc_steps=30)),
+    "mge-1000": (60, 300, "mge", "NSS", dict(n_live=1_000, num_delete=250, n_eff=5_000)),
+    "evaluations": (30, 90),
     "resume": (30, 150),
     "memory": (30, 100),
     "sersic-1000": (60, 300, "sersic", "NSS", dict(n_live=1_000, num_delete=250, n_eff=5_000)),
-    "mge-1000": (60, 300, "mge", "NSS", dict(n_live=1_000, num_delete=250, n_eff=5_000)),
-    "evaluations": (30, 90),
+    "stock": (60, 600, "mge", "NSS", dict(n_live=150, num_delete=50, num_mcmc_steps=30)),
     "mge-one": (60, 300, "mge", "NSS", dict(n_live=150, num_delete=50, chunk_size=50, n_eff=5_000)),
     "profile": (10, 300, "profile", "NSS", dict(n_live=150, num_delete=50, n_eff=5_000)),
 }
@@ -140,7 +140,7 @@ def memory(row: str) -> None:
     import autofit as af
     import jax.numpy as jnp
     from jax.lax import optimization_barrier
-    from problems import VectorAnalysis  # before jax: it switches float64 on
+    from problems import VectorAnalysis
 
     def hear(record: logging.LogRecord) -> bool:
         message = record.getMessage()
