@@ -5,7 +5,7 @@
 Fits as they come, ``af.NSS(name="fit")`` with PyAutoFit's own config, corner plots and all; each in a process of its
 own, and again in another. Prints medians of the seconds from the last iteration to the second evidence, from there to
 the result, and of the call that returns it the second time; and what of the wait for the result each step takes, of
-which the corner plots alone are not PyAutoFit's own or the analysis's.
+which the corner plots alone (corner.py's) are not PyAutoFit's own or the analysis's.
 """
 
 import argparse
