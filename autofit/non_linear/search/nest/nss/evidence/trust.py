@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
-from scipy.stats import kstwobign
+from scipy.special import kolmogorov, logsumexp
 
 from .nested import simulate_log_shells
 
@@ -137,7 +136,7 @@ def insertion_rank_p_value(ranks: np.ndarray, n_live: int, num_delete: int) -> f
     observed = np.cumsum(np.bincount(ranks, minlength=n_live)) / len(ranks)
     distance = np.abs(observed - np.arange(1, n_live + 1) / n_live).max()
     effective_number = len(ranks) * (n_live - 1) / (n_live - num_delete)
-    return float(kstwobign.sf(distance * np.sqrt(effective_number)))
+    return float(kolmogorov(distance * np.sqrt(effective_number)))
 
 
 def expected_excess(jump: float, n_dim: int, n_live: int, compression: float) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from ..evidence.trust import evolution, iterations_left, log_volume_of_deaths
 
@@ -149,7 +149,7 @@ def _draw_ranks(ax: Axes, ranks: np.ndarray, n_live: int) -> None:
     bins = min(20, n_live)
     counts, edges = np.histogram(ranks / n_live, bins=bins, range=(0.0, 1.0))
     number = max(1, counts.sum())
-    low, high = (bins * beta.ppf(q, number / bins, number - number / bins) for q in (0.025, 0.975))
+    low, high = (bins * betaincinv(number / bins, number - number / bins, q) for q in (0.025, 0.975))
     ax.axhspan(float(low), float(high), color=GREY, alpha=0.4, lw=0.0)
     ax.stairs(bins * counts / number, edges, color=BLUE, lw=1.5, baseline=None)
     ax.set(xlabel="insertion rank / live points", title="insertion ranks", xlim=(0.0, 1.0), ylim=(0.0, 2.0))
