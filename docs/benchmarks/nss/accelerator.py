@@ -179,7 +179,7 @@ def measure(row: str, limit: float, log, environment: dict, cores: list[int]) ->
                 lines += [line] if line.startswith("| ") else []
         end.cancel()
     if process.wait():
-        why = f"over {limit:.0f} s" if process.returncode == -signal.SIGKILL else f"failed: {line.strip()}"
+        why = f"killed, or over {limit:.0f} s" if process.returncode == -signal.SIGKILL else f"failed: {line.strip()}"
         lines.append(f"| {row} | {why} |\n")
         print(lines[-1], end="", flush=True)
     return lines
@@ -213,8 +213,9 @@ def main() -> None:
             if left < least:
                 table.append(f"| {row} | not begun, {left:.0f} s left |\n")
             else:
-                share = cores[lane :: given.lanes] or cores
-                table += measure(row, min(most, left), log, environment, share)
+                share = len(cores) // given.lanes
+                own = cores[lane * share : (lane + 1) * share] or cores
+                table += measure(row, min(most, left), log, environment, own)
 
     with open(given.log, "a") as log, ThreadPoolExecutor(given.lanes) as lanes:
         list(lanes.map(measure_what_is_left, range(given.lanes)))

@@ -105,6 +105,21 @@ def test_chains_that_are_too_short_are_found():
         assert all("num_mcmc_steps=20" in text for text in doubts)
 
 
+def test_chains_whose_ends_are_relatives_are_said_to_cost_precision():
+    good = {"unmoved_slices": 0.0, "log_evidence_excess": 0.0, "jump": 0.1, "insertion_rank_p_value": 0.5}
+    doubts = {
+        error: trust.doubts_about_run(
+            good | {"log_evidence_nested_error": error, "log_evidence_simulated_error": 0.2}, 10, 5
+        )
+        for error in (0.3, 0.5)
+    }
+    assert doubts[0.3] == []
+    assert (
+        "makes the error of nested sampling's log evidence 0.5, where that of independent points is 0.2"
+        in doubts[0.5][0]
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("n_live", "num_mcmc_steps"), [(400, 5), (400, 2)])
 def test_the_excess_of_the_evidence_is_foreseen(n_live, num_mcmc_steps):

@@ -198,11 +198,12 @@ def test_without_a_number_of_slices_it_follows_from_the_parameters(moves, number
     assert f"num_mcmc_steps={expected}{more}, moves={moves!r}" in str(plan)
 
 
-def test_a_fit_ends_with_results_and_without_a_checkpoint(problem, monkeypatch):
+def test_a_fit_ends_with_results_and_without_a_checkpoint(problem, monkeypatch, caplog):
     monkeypatch.setitem(af.conf.instance["output"], "latent_after_fit", True)
     monkeypatch.setitem(af.conf.instance["visualize"]["plots_search"]["nest"], "corner_anesthetic", True)
     search = af.NSS(name="n", checkpoint_interval=5, **QUICK)
     result = fit(search, problem)
+    assert "num_mcmc_steps=3 is few for 2 parameters" in caplog.text
 
     info = result.samples.samples_info
     assert set(info) >= {

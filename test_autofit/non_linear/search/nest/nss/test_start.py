@@ -12,6 +12,7 @@ from autofit import exc
 from autofit.non_linear.search.nest.nss import opinion
 from autofit.non_linear.search.nest.nss.evidence import importance, start
 from autofit.non_linear.search.nest.nss.results import Ending
+from autofit.non_linear.search.nest.nss.saving import checkpoint
 from autofit.non_linear.search.nest.nss.showing.schedule import Schedule
 from support.comparing import same_run
 from support.problems import gaussian_in_a_box, leave_at, nothing_saved, two_modes
@@ -151,6 +152,31 @@ def test_a_whole_run_after_a_start_in_vain_is_gone_on_from(in_vain, caplog):
     assert "A full run from the prior begins" not in caplog.text
     assert same_run(again, whole)
     assert again.trust == whole.trust
+    assert again.evals == whole.evals
+
+
+@pytest.mark.slow
+def test_killed_while_the_whole_run_takes_the_place_of_the_other_it_ends_alike(in_vain):
+    problem = gaussian_in_a_box(2)
+    settings = dict(n_live=120, num_delete=40, checkpoint_interval=2, start_from=posterior(problem, 2000))
+    whole, _ = af.NSS(**settings)._fit(problem.model, problem.analysis)
+    original = checkpoint._save_checkpoint
+
+    def killed_after_the_history(path, state, dead, run_key, iteration, notes):
+        if "scouted" in notes:
+            dead.flush()
+            raise KeyboardInterrupt
+        original(path, state, dead, run_key, iteration, notes)
+
+    search = af.NSS(name="n", **settings)
+    search.paths.model = problem.model
+    with (
+        mock.patch.object(checkpoint, "_save_checkpoint", killed_after_the_history),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        search._fit(problem.model, problem.analysis)
+    again, _ = search._fit(problem.model, problem.analysis)
+    assert same_run(again, whole)
     assert again.evals == whole.evals
 
 

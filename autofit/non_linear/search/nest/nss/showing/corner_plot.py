@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 logger = logging.getLogger(__name__)
 
 # Of a picture, whose time grows with the square of the parameters, and of one fit.
-MAX_PARAMETERS, MAX_COMPONENTS = 20, 20
-OTHERS = "autofit.plot.corner_cornerpy(samples) draws all parameters."
-INCHES_PER_PARAMETER = 1.5
+MAX_PARAMETERS, MAX_PIXELS = 20, 4_000
+MAX_COMPONENTS = 20
+OTHERS = "autofit.plot.corner_anesthetic(samples, parameter_indices=[...]) draws others."
 LOOK: dict[str, Any] = dict(levels=(0.68, 0.95), smooth=1.0, bins=30, max_n_ticks=3, quiet=True)
 LOOK |= dict(plot_datapoints=False, plot_density=False, no_fill_contours=True)
 
@@ -36,14 +36,14 @@ def draw_corners(samples: Any, path: Path) -> None:
     plots = conf.instance["visualize"]["plots_search"]["nest"]
     wanted = plots["corner_anesthetic"]
     if wanted:
-        corner_plot(samples, path / "corner_anesthetic.png", list(range(samples.model.prior_count)))
+        corner_anesthetic(samples, path / "corner_anesthetic.png", list(range(samples.model.prior_count)))
     with suppress(KeyError):  # in the config of an older host: then as the whole
         wanted = plots["corner_anesthetic_components"]
-    groups = samples.model.parameter_indices_by_component
+    groups = getattr(samples.model, "parameter_indices_by_component", {})
     if not wanted or len(groups) < 2:
         return
     for name, indices in islice(groups.items(), MAX_COMPONENTS):
-        corner_plot(samples, path / f"corner_anesthetic_{name}.png", list(indices))
+        corner_anesthetic(samples, path / f"corner_anesthetic_{name}.png", list(indices))
     if len(groups) > MAX_COMPONENTS:
         told = "The first %d of %d components have a corner plot of their own; %s"
         logger.info(told, MAX_COMPONENTS, len(groups), OTHERS)
@@ -51,22 +51,26 @@ def draw_corners(samples: Any, path: Path) -> None:
 
 @skip_in_test_mode
 @log_plot_exception
-def corner_plot(samples: Any, file: Path, indices: list[int]) -> None:
-    """One of them, of the parameters with these indices."""
+def corner_anesthetic(samples: Any, file: Path, indices: list[int]) -> None:
+    """One of them, by the name that the host's log gives it, of the parameters with these indices."""
     from corner import corner
 
     shown, title = indices[:MAX_PARAMETERS], ""
+    weights = np.asarray(samples.weight_list) / np.sum(samples.weight_list)
+    if 1.0 / np.sum(weights**2) <= len(shown):
+        logger.info("%s is not drawn: the samples are worth too few for %d parameters.", file.name, len(shown))
+        return
     if len(shown) < len(indices):
         title = f"The first {len(shown)} of {len(indices)} parameters"
         logger.info("%s shows %s; %s", file.name, title.lower(), OTHERS)
-    labels = [samples.model.parameter_labels_with_superscripts_latex[index] for index in shown]
-    points, weights = np.asarray(samples.parameter_lists)[:, shown], np.asarray(samples.weight_list)
-    drawn = np.random.default_rng(0).choice(points, 1_000, p=weights / weights.sum())
+    labels = samples.model.parameter_labels_with_superscripts_latex
+    points, labels = np.asarray(samples.parameter_lists)[:, shown], [labels[index] for index in shown]
+    drawn = np.random.default_rng(0).choice(points, 1_000, p=weights)
     low, high = drawn.min(axis=0), drawn.max(axis=0)
-    high = np.where(high > low, high, low + np.maximum(np.abs(low), 1e-300))  # corner.py takes no empty range
-    size, ranges = INCHES_PER_PARAMETER * len(shown), list(zip(low, high, strict=True))
+    margin = np.where(high > low, 0.0, 0.5 * np.maximum(np.abs(low), 1e-300))  # corner.py takes no empty range
+    size, ranges = 2.1 * len(shown) + 1.3, list(zip(low - margin, high + margin, strict=True))
     figure = Figure(figsize=(size, size))
     corner(points, weights=weights, labels=labels, range=ranges, fig=figure, **LOOK)
     figure.suptitle(title)
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file)
+    figure.savefig(file, dpi=min(100.0, MAX_PIXELS / size))

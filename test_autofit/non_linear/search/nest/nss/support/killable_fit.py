@@ -21,7 +21,7 @@ def fit(output_path: Path, result: Path, chunk_size: int | None = None, num_dele
     af.conf.instance["output"]["latent_after_fit"] = False
     af.conf.instance["visualize"]["plots_search"]["nest"]["corner_anesthetic"] = False
     problem = two_modes()
-    settings = dict(n_live=500, num_delete=num_delete, num_mcmc_steps=5, checkpoint_interval=5, stalled_after=5.0)
+    settings = dict(n_live=500, num_delete=num_delete, num_mcmc_steps=5, checkpoint_interval=5)
     search = af.NSS(name="killed", chunk_size=chunk_size, **settings)
     samples = search.fit(model=problem.model, analysis=problem.analysis).samples
     np.savez(
