@@ -161,7 +161,7 @@ def test_pictures_and_full_updates_never_draw_at_once(problem, background, monke
 
     def alone(*_, **__):
         drawing.append(1)
-        time.sleep(0.01)
+        time.sleep(0.05)
         assert drawing == [1]
         drawing.pop()
 
@@ -169,5 +169,5 @@ def test_pictures_and_full_updates_never_draw_at_once(problem, background, monke
     analysis.perform_quick_update = alone
     monkeypatch.setattr(af.NSS, "perform_update", alone)
     monkeypatch.setattr(schedule, "SECONDS_AT_ONCE", 0.0)
-    run(problem, analysis, iterations_per_quick_update=1, iterations_per_full_update=1)
+    run(problem, analysis, iterations_per_quick_update=5, iterations_per_full_update=5)
     assert not drawing

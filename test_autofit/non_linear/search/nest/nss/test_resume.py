@@ -81,7 +81,7 @@ def test_a_search_can_be_pickled_while_its_fit_goes_on(problem):
 def test_chains_that_adapt_go_on_alike(caplog):
     """What they learned of their jumps is in the checkpoint."""
     valley = Problem(box(4), lambda x: -jnp.sum((1.0 - x[::2]) ** 2 + 1000.0 * (x[1::2] - x[::2] ** 2) ** 2))
-    settings = dict(n_live=60, num_delete=10)
+    settings = dict(n_live=60, num_delete=10, num_importance_draws=0)
     whole, _ = af.NSS(**settings)._fit(valley.model, valley.analysis)
     assert whole.num_mcmc_steps > 10
     leave_at(af.NSS(name="n", checkpoint_interval=2, **settings), valley, 30)
