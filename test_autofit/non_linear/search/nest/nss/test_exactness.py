@@ -176,7 +176,8 @@ def test_a_resumed_fit_compiles_nothing_that_is_in_the_cache(programs_compiled):
 @pytest.mark.slow
 def test_the_size_of_chunks_is_felt_only_in_rounding():
     """XLA contracts a * b + c to one operation, rounded once, in some shapes and not in others."""
-    problem, settings = gaussian_in_a_box(3), dict(n_live=70, num_delete=30, num_mcmc_steps=4)
+    problem = gaussian_in_a_box(3)
+    settings = dict(n_live=70, num_delete=30, num_mcmc_steps=4, num_importance_draws=0)
     default, _ = af.NSS(**settings)._fit(problem.model, problem.analysis)
     for chunk_size in (8, 1000):
         chunked, _ = af.NSS(chunk_size=chunk_size, **settings)._fit(problem.model, problem.analysis)
@@ -198,7 +199,8 @@ def test_no_more_likelihoods_than_a_chunk_are_in_memory_at_once(caplog):
 
     problem = Problem(box(2), log_likelihood)
     caplog.set_level(logging.INFO)
-    af.NSS(chunk_size=7, n_live=50, num_delete=20, num_mcmc_steps=2)._fit(problem.model, problem.analysis)
+    settings = dict(n_live=50, num_delete=20, num_mcmc_steps=2, num_importance_draws=0)
+    af.NSS(chunk_size=7, **settings)._fit(problem.model, problem.analysis)
     assert sizes == {7}
     assert "Likelihoods evaluated at once: 7 on each of 1 CPU (cpu)." in caplog.text
 
