@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
-# XLA optimises: of those whose bits are compared.
+# For tests that compare bits: XLA optimises as it does outside of the tests.
 optimised = pytest.mark.usefixtures("optimised")
 
 

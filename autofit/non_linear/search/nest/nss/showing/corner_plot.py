@@ -12,10 +12,13 @@ from autofit import conf
 from autofit.non_linear.plot.plot_util import log_plot_exception, skip_in_test_mode
 from matplotlib.figure import Figure
 
+from ..evidence.mixture import effective_number
+
 logger = logging.getLogger(__name__)
 
-# Of a picture, whose time grows with the square of the parameters, and of one fit.
+# Of a picture: its time grows with the square of the parameters, its memory with that of the pixels.
 MAX_PARAMETERS, MAX_PIXELS = 20, 4_000
+# Of a model, that have a picture of their own.
 MAX_COMPONENTS = 20
 OTHERS = "autofit.plot.corner_anesthetic(samples, parameter_indices=[...]) draws others."
 LOOK: dict[str, Any] = dict(levels=(0.68, 0.95), smooth=1.0, bins=30, max_n_ticks=3, quiet=True)
@@ -56,8 +59,8 @@ def corner_anesthetic(samples: Any, file: Path, indices: list[int]) -> None:
     from corner import corner
 
     shown, title = indices[:MAX_PARAMETERS], ""
-    weights = np.asarray(samples.weight_list) / np.sum(samples.weight_list)
-    if 1.0 / np.sum(weights**2) <= len(shown):
+    weights = np.asarray(samples.weight_list)
+    if effective_number(weights) <= len(shown):
         logger.info("%s is not drawn: the samples are worth too few for %d parameters.", file.name, len(shown))
         return
     if len(shown) < len(indices):
@@ -65,7 +68,7 @@ def corner_anesthetic(samples: Any, file: Path, indices: list[int]) -> None:
         logger.info("%s shows %s; %s", file.name, title.lower(), OTHERS)
     labels = samples.model.parameter_labels_with_superscripts_latex
     points, labels = np.asarray(samples.parameter_lists)[:, shown], [labels[index] for index in shown]
-    drawn = np.random.default_rng(0).choice(points, 1_000, p=weights)
+    drawn = np.random.default_rng(0).choice(points, 1_000, p=weights / weights.sum())
     low, high = drawn.min(axis=0), drawn.max(axis=0)
     margin = np.where(high > low, 0.0, 0.5 * np.maximum(np.abs(low), 1e-300))  # corner.py takes no empty range
     size, ranges = 2.1 * len(shown) + 1.3, list(zip(low - margin, high + margin, strict=True))
