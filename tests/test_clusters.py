@@ -27,7 +27,7 @@ af.conf.instance["output"]["latent_after_fit"] = False
 af.conf.instance["visualize"]["plots_search"]["nest"]["corner_anesthetic"] = False
 data = np.loadtxt("data/truth.txt")
 model = af.Collection(x=af.UniformPrior(-1.0, 1.0), y=af.UniformPrior(-1.0, 1.0))
-search = af.NSS(name="fit", n_live=500, num_delete=10, num_mcmc_steps=8, checkpoint_interval=40, chunk_size=5)
+search = af.NSS(name="fit", n_live=500, num_delete=50, num_mcmc_steps=8, checkpoint_interval=10, chunk_size=5)
 samples = search.fit(model=model, analysis=Analysis(use_jax=True)).samples
 np.save("output/positions.npy", samples.parameter_lists)
 """
@@ -78,8 +78,7 @@ def environment(tmp_path_factory) -> dict[str, str]:
         (commands / name).write_text(content)
         (commands / name).chmod(0o755)
     path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
-    cache = str(tmp_path_factory.mktemp("jax"))
-    return {**os.environ, "PATH": path, "SLURM_JOB_ID": "7", "JAX_COMPILATION_CACHE_DIR": cache}
+    return {**os.environ, "PATH": path, "SLURM_JOB_ID": "7", "XLA_FLAGS": ""}
 
 
 @pytest.fixture(scope="module")

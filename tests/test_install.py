@@ -137,7 +137,7 @@ class Environment:
         return self.site_packages / PACKAGE / "search.py"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def installed(tmp_path_factory):
     environment = Environment(tmp_path_factory.mktemp("installed"))
     environment.pip("install", "--no-deps", str(REPOSITORY))
@@ -252,12 +252,10 @@ def test_uninstalled_editable_and_copied_over_the_host(tmp_path):
     environment.pip("uninstall", "--yes", "autofit-nss")
     after = {path.relative_to(environment.site_packages) for path in environment.site_packages.iterdir()}
     assert after == before
-    assert environment.where_from("probe.py") == {environment.stock_file}
     assert environment.damaged_host_files() == []
 
     environment.pip("install", "--no-deps", "--editable", str(REPOSITORY))
     assert environment.where_from("probe.py") == {REPOSITORY / PACKAGE / "search.py"}
-    assert environment.where_from("-m", "probe") == {REPOSITORY / PACKAGE / "search.py"}
     assert environment.damaged_host_files() == []
 
     environment.pip("uninstall", "--yes", "autofit-nss")

@@ -4,9 +4,10 @@ import signal
 import sys
 from pathlib import Path
 
-# The fits of the tests are small and many, and most of their time is XLA's: it does no more than it has to, and what
-# one compiled, the next finds.
+# The fits of the tests are small and many, and most of their time is XLA's compilations. So it optimises nothing and
+# emits code in its older, faster way, and what one fit compiled, the next finds. It holds if JAX is not imported yet.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import autofit as af

@@ -6,11 +6,10 @@ import time
 
 import numpy as np
 import pytest
-from support.killing import checkpoint_time
-from support.together import Processes
+from support.together import ROUNDS_ALIKE, Processes, checkpoint_time, wait_for_a_checkpoint
 
 SCRIPT = "killable_fit.py"
-CHUNK_SIZE, NUM_DELETE = 2, 20
+CHUNK_SIZE, NUM_DELETE = 2, 50
 
 
 def same(found, expected):
@@ -18,18 +17,12 @@ def same(found, expected):
     return all(found[name].tobytes() == expected[name].tobytes() for name in expected.files)
 
 
-def wait_for_a_checkpoint(output):
-    while not checkpoint_time(output):
-        time.sleep(0.01)
-
-
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """The result of one process."""
     folder = tmp_path_factory.mktemp("alone")
-    with Processes(
-        1, SCRIPT, folder / "output", folder / "result.npz", CHUNK_SIZE, NUM_DELETE, folder=folder
-    ) as processes:
+    arguments = folder / "output", folder / "result.npz", CHUNK_SIZE, NUM_DELETE
+    with Processes(1, SCRIPT, *arguments, folder=folder, **ROUNDS_ALIKE) as processes:
         assert processes.statuses() == [0], processes.told()
     return folder / "result.npz"
 
@@ -42,7 +35,7 @@ def start(tmp_path):
     def started(number, devices=1):
         arguments = tmp_path / "output", tmp_path / "result.npz", CHUNK_SIZE, NUM_DELETE
         folder = tmp_path / f"session-{len(sessions)}"
-        sessions.append(Processes(number, SCRIPT, *arguments, folder=folder, devices=devices))
+        sessions.append(Processes(number, SCRIPT, *arguments, folder=folder, devices=devices, **ROUNDS_ALIKE))
         return sessions[-1]
 
     yield started
@@ -50,25 +43,9 @@ def start(tmp_path):
         session.__exit__()
 
 
-@pytest.mark.slow
-def test_three_processes_of_two_devices_return_the_bytes_of_one_and_the_first_alone_speaks(start, alone, tmp_path):
-    processes = start(3, devices=2)
-    assert processes.statuses() == [0, 0, 0], processes.told()
-    for process in range(3):
-        assert same(tmp_path / f"result{process or ''}.npz", alone)
-        assert ("NSS" in processes.told(process)) == (process == 0)
-    assert processes.told().count("NSS runs on process 0 (host ") == 1
-    assert "process 2 (host" in processes.told()
-
-    again = start(2)
-    assert again.statuses() == [0, 0], again.told()
-    assert "Fit Already Completed" in again.told()
-    assert np.array_equal(*(np.load(tmp_path / f"result{one}.npz")["log_likelihoods"] for one in ("", "1")))
-
-
 def test_killed_on_two_processes_it_goes_on_on_one(start, alone, tmp_path):
     first = start(2)
-    wait_for_a_checkpoint(tmp_path / "output")
+    wait_for_a_checkpoint(first, tmp_path / "output")
     first[1].kill()
     assert first[0].wait(240.0) == 1
     assert "NSS stops after iteration" in first.told()
@@ -83,23 +60,33 @@ def test_killed_on_two_processes_it_goes_on_on_one(start, alone, tmp_path):
 @pytest.mark.slow
 def test_if_the_first_is_killed_the_others_end(start, tmp_path):
     processes = start(2)
-    wait_for_a_checkpoint(tmp_path / "output")
+    wait_for_a_checkpoint(processes, tmp_path / "output")
     processes[0].kill()
     assert processes[1].wait(240.0) != 0
 
 
 @pytest.mark.slow
-def test_a_signal_to_any_ends_all_after_a_save(start, alone, tmp_path):
-    processes = start(3)
-    wait_for_a_checkpoint(tmp_path / "output")
-    processes[2].send_signal(signal.SIGUSR1)
-    assert processes.statuses() == [138] * 3, processes.told()
+def test_a_signal_to_any_ends_all_and_more_processes_of_more_devices_go_on(start, alone, tmp_path):
+    """Each returns the bytes of one process, and the first alone speaks."""
+    processes = start(2)
+    wait_for_a_checkpoint(processes, tmp_path / "output")
+    processes[1].send_signal(signal.SIGUSR1)
+    assert processes.statuses() == [138] * 2, processes.told()
     assert "NSS stops after iteration" in processes.told()
 
-    again = start(2)
-    assert again.statuses() == [0, 0], again.told()
+    again = start(3, devices=2)
+    assert again.statuses() == [0, 0, 0], again.told()
     assert "Resuming NSS" in again.told()
-    assert same(tmp_path / "result.npz", alone)
+    for process in range(3):
+        assert same(tmp_path / f"result{process or ''}.npz", alone)
+        assert ("NSS" in again.told(process)) == (process == 0)
+    assert again.told().count("NSS runs on process 0 (host ") == 1
+    assert "process 2 (host" in again.told()
+
+    finished = start(2)
+    assert finished.statuses() == [0, 0], finished.told()
+    assert "Fit Already Completed" in finished.told()
+    assert np.array_equal(*(np.load(tmp_path / f"result{one}.npz")["log_likelihoods"] for one in ("", "1")))
 
 
 @pytest.mark.slow

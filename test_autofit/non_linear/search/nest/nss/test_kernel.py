@@ -88,7 +88,7 @@ def assert_same_bits(ours, theirs):
 
 CONFIGURATIONS = [
     # n_dim, n_live, num_delete, num_steps, lanes, likelihood
-    (1, 20, 1, 1, None, "flat"),
+    pytest.param((1, 20, 1, 1, None, "flat"), marks=pytest.mark.slow),
     (2, 60, 30, 3, 1, "plateaus"),
     pytest.param((21, 150, 20, 42, None, "profile"), marks=pytest.mark.slow),
     pytest.param((2, 200, 100, 5, 32, "partly invalid"), marks=pytest.mark.slow),
@@ -135,6 +135,7 @@ def test_same_bits_in_single_precision():
         assert_same_bits(our_run(state, jax.random.PRNGKey(2)), blackjax_run(state, jax.random.PRNGKey(2)))
 
 
+@pytest.mark.slow
 @optimised
 def test_an_exhausted_budget_leaves_the_chain_in_place(monkeypatch):
     monkeypatch.setattr(chains, "MAX_SHRINKAGE", 3)

@@ -4,33 +4,29 @@ import random
 
 import numpy as np
 import pytest
-from support.killing import checkpoint_time, kill_after_a_checkpoint, start
+from support.together import Processes, kill_after_a_checkpoint
 
-SCRIPT = "killable_fit.py"
-KILLS = 5
-
-
-@pytest.fixture
-def undisturbed(tmp_path):
-    with open(tmp_path / "undisturbed.log", "w") as log:
-        assert start(SCRIPT, tmp_path / "undisturbed", tmp_path / "undisturbed.npz", log=log).wait() == 0
-    return np.load(tmp_path / "undisturbed.npz")
+KILLS = 3
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(tmp_path, undisturbed):
-    output, result, log_path = tmp_path / "killed", tmp_path / "killed.npz", tmp_path / "killed.log"
-    delays = random.Random(20261122)
-    with open(log_path, "w") as log:
-        for _ in range(KILLS):
-            before = checkpoint_time(output)
-            process = start(SCRIPT, output, result, log=log)
-            kill_after_a_checkpoint(process, output, before, log_path, delays.uniform(0.0, 0.15))
-        assert start(SCRIPT, output, result, log=log).wait() == 0, log_path.read_text()
+def test_killed_at_random_moments(tmp_path):
+    def session(name):
+        return Processes(
+            1, "killable_fit.py", tmp_path / name, tmp_path / f"{name}.npz", folder=tmp_path / f"{name}_log"
+        )
 
-    resumptions = [line for line in log_path.read_text().splitlines() if "Resuming NSS from iteration" in line]
+    undisturbed = session("undisturbed")
+    delays = random.Random(20261122)
+    for _ in range(KILLS):
+        kill_after_a_checkpoint(session("killed"), tmp_path / "killed", delays.uniform(0.0, 0.15))
+    last = session("killed")
+    for processes in (undisturbed, last):
+        assert processes.statuses() == [0], processes.told()
+
+    resumptions = [line for line in last.told().splitlines() if "Resuming NSS from iteration" in line]
     assert len(resumptions) == KILLS
     assert len(set(resumptions)) > 1
-    found = np.load(result)
-    for name in undisturbed.files:
-        assert found[name].tobytes() == undisturbed[name].tobytes(), name
+    expected, found = np.load(tmp_path / "undisturbed.npz"), np.load(tmp_path / "killed.npz")
+    for name in expected.files:
+        assert found[name].tobytes() == expected[name].tobytes(), name

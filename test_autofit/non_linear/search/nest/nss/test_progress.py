@@ -154,6 +154,7 @@ def test_a_terminal_shows_a_bar_that_goes_away():
     assert "Log evidence by nested sampling" in written.split(bars[-1])[-1]
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_nothing_in_silence():
     assert "log Z" not in on_a_terminal(silence=True)
 

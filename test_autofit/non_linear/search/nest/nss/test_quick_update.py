@@ -56,6 +56,12 @@ def run(problem, analysis, **settings):
     return search, internal
 
 
+@pytest.fixture(scope="module")
+def expected(problem):
+    """The run of which nothing is shown."""
+    return af.NSS(checkpoint_interval=None, **QUICK)._fit(problem.model, problem.analysis)[0]
+
+
 def same(a, b):
     return np.array_equal(a.positions, b.positions) and np.array_equal(a.log_weights, b.log_weights)
 
@@ -83,10 +89,9 @@ def test_an_analysis_without_pictures_of_its_own_is_no_error(problem, caplog):
     assert (search.paths.image_path / "nss_run.png").exists()
 
 
-def test_in_the_background_sampling_does_not_wait(problem, background, monkeypatch):
+def test_in_the_background_sampling_does_not_wait(problem, expected, background, monkeypatch):
     """A picture takes as long as several iterations: those due meanwhile are left out, and the last is finished."""
     monkeypatch.setattr(pictures.QuickUpdates, "PATIENCE_SECONDS", 300.0)
-    _, expected = run(problem, problem.analysis)
     analysis = Drawing(problem.log_likelihood, seconds=1.0)
     _, internal = run(problem, analysis, iterations_per_quick_update=1)
     iterations = (len(internal.positions) - QUICK["n_live"]) // QUICK["num_delete"]
@@ -122,8 +127,7 @@ def test_results_before_the_end_are_on_disk_and_say_what_they_are(problem):
     assert (search.paths.output_path / "search.summary").exists()
 
 
-def test_full_updates_change_nothing_of_the_run(problem):
-    _, expected = run(problem, problem.analysis)
+def test_full_updates_change_nothing_of_the_run(problem, expected):
     _, internal = run(problem, problem.analysis, iterations_per_full_update=5)
     assert same(internal, expected)
 

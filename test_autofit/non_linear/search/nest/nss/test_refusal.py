@@ -28,9 +28,15 @@ def new_search(problem, **settings):
     return search
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def problem():
     return gaussian_in_a_box(2)
+
+
+@pytest.fixture(scope="module")
+def expected(problem):
+    """The run that nobody interrupts."""
+    return af.NSS(**SETTINGS)._fit(problem.model, problem.analysis)[0]
 
 
 @pytest.fixture
@@ -141,8 +147,7 @@ def test_another_precision(problem, interrupted):
     assert "type float32" in refusal(new_search(problem), problem.model, problem.analysis)
 
 
-def test_a_new_library_or_device_is_a_warning(problem, interrupted, monkeypatch, caplog):
-    expected, _ = af.NSS(**SETTINGS)._fit(problem.model, problem.analysis)
+def test_a_new_library_or_device_is_a_warning(problem, interrupted, expected, monkeypatch, caplog):
     real = fingerprint.fingerprint_of
 
     def elsewhere(settings, model, devices):
@@ -157,8 +162,7 @@ def test_a_new_library_or_device_is_a_warning(problem, interrupted, monkeypatch,
     assert same_run(found, expected)
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(problem, interrupted, caplog):
-    expected, _ = af.NSS(**SETTINGS)._fit(problem.model, problem.analysis)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(problem, interrupted, expected, caplog):
     path = interrupted.checkpoint_file
     path.write_bytes(path.read_bytes()[:-100])
     damaged = path.read_bytes()
@@ -193,8 +197,7 @@ def test_a_pickle_that_would_run_code(problem, interrupted, tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
-def test_files_moved_away_start_anew(problem, interrupted, tmp_path, caplog):
-    expected, _ = af.NSS(**SETTINGS)._fit(problem.model, problem.analysis)
+def test_files_moved_away_start_anew(problem, interrupted, expected, tmp_path, caplog):
     for path in interrupted.checkpoint_file.parent.glob("nss_checkpoint.*"):
         path.rename(tmp_path / path.name)
     found, _ = new_search(problem)._fit(problem.model, problem.analysis)

@@ -1,12 +1,15 @@
-"""Scripts of this folder run by several processes of ``jax.distributed`` on this machine."""
+"""Scripts of this folder in processes of their own: one, or several of ``jax.distributed``; and how to kill one."""
 
 import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 SUPPORT = Path(__file__).parent
+# For a process whose bytes are compared: XLA's newer code rounds alike for one device and for several.
+ROUNDS_ALIKE = {"XLA_FLAGS": ""}
 
 
 def initialize():
@@ -21,9 +24,9 @@ def initialize():
 
 
 class Processes:
-    """The processes of one run, as a list; what each prints is in ``logs``."""
+    """The processes of one run, as a list; what each prints is appended to ``logs``."""
 
-    def __init__(self, number, script, *arguments, folder, devices=1):
+    def __init__(self, number, script, *arguments, folder, devices=1, **environment):
         folder.mkdir(parents=True, exist_ok=True)
         with socket.socket() as free:
             free.bind(("localhost", 0))
@@ -31,16 +34,16 @@ class Processes:
         self.logs = [folder / f"process-{process}.log" for process in range(number)]
         self.started = []
         for process, log in enumerate(self.logs):
-            environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
+            variables = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), **environment}
             if number > 1:
-                environment |= {"COORDINATOR": coordinator, "PROCESSES": str(number), "PROCESS": str(process)}
-            with open(log, "w") as file:
+                variables |= {"COORDINATOR": coordinator, "PROCESSES": str(number), "PROCESS": str(process)}
+            with open(log, "a") as file:
                 self.started.append(
                     subprocess.Popen(
                         [sys.executable, SUPPORT / script, *map(str, arguments)],
                         stdout=file,
                         stderr=subprocess.STDOUT,
-                        env=environment,
+                        env=variables,
                     )
                 )
 
@@ -61,3 +64,23 @@ class Processes:
 
     def told(self, process=0):
         return self.logs[process].read_text()
+
+
+def checkpoint_time(output):
+    found = list(output.rglob("nss_checkpoint.pkl"))
+    return found[0].stat().st_mtime_ns if found else 0
+
+
+def wait_for_a_checkpoint(processes, output, before=0):
+    """Until the first of the processes wrote one of its own."""
+    while checkpoint_time(output) == before:
+        assert processes[0].poll() is None, processes.told()
+        time.sleep(0.002)
+
+
+def kill_after_a_checkpoint(processes, output, delay=0.0):
+    """Kill a session, without any warning to it, ``delay`` seconds after it wrote a checkpoint of its own."""
+    wait_for_a_checkpoint(processes, output, checkpoint_time(output))
+    time.sleep(delay)
+    processes[0].kill()
+    assert processes[0].wait() == -9, f"the fit was over before it was killed: {processes.told()}"
