@@ -74,8 +74,12 @@ def check_priors(model: Any) -> None:
 
 def _log_density_of_units(prior: Any, units: jax.Array) -> jax.Array:
     """``(n,)`` float: the log density of a prior with respect to the unit, at ``(n,)`` units. A constant."""
-    values, slopes = jax.jvp(lambda x: prior.value_for(x, xp=jnp), (units,), (jnp.ones_like(units),))
-    return prior.log_prior_from_value(values, xp=jnp) + jnp.log(jnp.abs(slopes))
+
+    def of_unit(unit: jax.Array) -> jax.Array:
+        value, slope = jax.value_and_grad(lambda x: prior.value_for(x, xp=jnp))(unit)
+        return prior.log_prior_from_value(value, xp=jnp) + jnp.log(jnp.abs(slope))
+
+    return jax.vmap(of_unit)(units)
 
 
 def check_log_likelihood(log_likelihood: Callable, n_dim: int) -> None:

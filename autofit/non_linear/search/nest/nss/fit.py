@@ -119,13 +119,11 @@ class Fit:
             If what was checkpointed is damaged or of another run, or if the likelihood or a prior cannot be used.
         """
         saved = None if self._scouted else self._checkpoint.load()
-        names = list(MOVES)
-        moves = names[self._processes.agree(names.index(saved.settings["moves"] if saved else self._plan.moves))]
+        moves = self._processes.same(saved.settings["moves"] if saved else self._plan.moves)
         self._plan = replace(self._plan, moves=moves)
         self.space = space_of(self._model, MOVES[moves])
         self.sampler = self._device_sampler()
-        told = self._processes.same(saved)
-        saved = saved or told
+        saved = self._processes.same(saved)
         known = densities_of(self._model, self._plan.known, self._plan.seed)
         if not (saved and kernel.has_converged(saved.state, self._plan.termination)):
             self.sampler.compile_ahead()
@@ -137,7 +135,7 @@ class Fit:
     @property
     def has_converged(self) -> bool:
         """Whether the live points hold a negligible share of the evidence; an error if they never can."""
-        state = self.run.state
+        state = jax.device_get(self.run.state)
         if kernel.evidence_is_lost(state):
             raise exc.SearchException(results.why_evidence_is_lost(state, self.space))
         return bool(kernel.has_converged(state, self._plan.termination))
@@ -159,7 +157,7 @@ class Fit:
         try:
             yield
         except BaseException:
-            if not kernel.evidence_is_lost(self.run.state):
+            if not kernel.evidence_is_lost(jax.device_get(self.run.state)):  # the device may be lost
                 self.leave()
             raise
 
@@ -180,8 +178,7 @@ class Fit:
         self._logger.info("NSS converged after %d iterations, %.1f s.", self.run.iteration, self.run.seconds)
         posterior, wanted = results.posterior_of(self.run), self._plan.draws_after(self.run.evaluations)
         second = self._second_evidence(posterior, wanted) if wanted else None
-        nanoseconds = self._processes.agree(round(1e9 * self.run.seconds), self.sampler.meeting())
-        self.run = self.run._replace(seconds=1e-9 * nanoseconds)
+        self.run = self.run._replace(seconds=self._processes.same(self.run.seconds, self.sampler.meeting()))
         internal = results.internal_from(self.run, self.space, posterior, second)
         draw, patience = (lambda: self.run_plot(internal.trust)()), self.pictures.PATIENCE_SECONDS
         with self.answering():

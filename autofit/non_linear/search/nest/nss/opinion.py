@@ -12,7 +12,8 @@ from .evidence.draws import Batch, Drawing, RunPoints
 from .evidence.importance import SecondEvidence, second_evidence
 from .evidence.mixture import Mixture
 from .evidence.prior_space import Space
-from .stopping.processes import Processes, is_first
+from .saving.folder import FolderInUseError
+from .stopping.processes import Processes, are_several, is_first
 
 # Calls that take fewer seconds evaluate twice as many draws the next time, those that take more half as many.
 FEW_SECONDS, MANY_SECONDS = 2.5, 10.0
@@ -64,9 +65,10 @@ class Opinion:
             try:
                 drawing = Drawing(self._draw, seed, batches, self._after_each)
                 found = second_evidence(points(), drawing, n_draws, n_eff, seed, known)
-            except exc.SearchException:
-                raise  # of another process, or of the folder
             except Exception as error:
+                of_all = isinstance(error, exc.SearchException) and are_several()
+                if of_all or isinstance(error, FolderInUseError):
+                    raise
                 self._logger.warning("The draws for a second evidence failed.", exc_info=True)
                 spent = sum(len(batch.positions) for batch in batches)
                 nothing = {name: np.nan for name in SecondEvidence._fields}

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from autofit import exc
 from autofit.non_linear.search.nest.nss import checks
+from autofit.non_linear.search.nest.nss.device_sampler import DeviceSampler
 from autofit.non_linear.search.nest.nss.evidence.prior_space import for_all_rows, parameters_at, to_standard_normal
 from autofit.non_linear.search.nest.nss.saving import checkpoint, resume
 from autofit.non_linear.search.nest.nss.saving import folder as locks
@@ -146,14 +147,17 @@ def test_a_damaged_zip_alone_is_refused_and_left_as_it_is(problem, output_path, 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        (dict(n_eff=100_000), "n_eff=100000 (it was None)"),
+        (dict(n_eff=100_000), "n_eff=100000 (it has "),
         (dict(n_eff=2), ""),
-        (dict(moves="step_out"), "moves='step_out' (it was 'shrink')"),
-        (dict(num_importance_draws=77), "num_importance_draws=77 (it was None)"),
+        (dict(moves="step_out"), "moves='step_out' (it has 'shrink')"),
+        (dict(num_importance_draws=7777), "num_importance_draws=7777 (it has "),
+        (dict(num_importance_draws=7), ""),
         (dict(checkpoint_interval=5, chunk_size=3, stalled_after=7.0), ""),
     ],
 )
-def test_a_finished_fit_says_what_it_was_not_asked_for(problem, caplog, changed, said):
+def test_a_finished_fit_says_what_it_was_not_asked_for(problem, monkeypatch, caplog, changed, said):
+    """Also where the host's config has the files of a finished fit written anew."""
+    monkeypatch.setitem(af.conf.instance["general"]["output"], "force_pickle_overwrite", True)
     ess = fit(problem).samples.samples_info["ess"]
     caplog.clear()
     assert fit(problem, **changed).samples.samples_info["ess"] == ess
@@ -259,6 +263,23 @@ def test_an_error_in_mid_run_loses_the_iteration_in_flight_alone(problem, caplog
     iteration = checkpoint._load_checkpoint(search.checkpoint_file)[3]
     assert iteration > 0
     assert f"NSS stops after iteration {iteration}; the same script goes on from the checkpoint" in caplog.text
+
+
+def test_a_device_that_is_lost_costs_the_iteration_in_flight_alone(problem, monkeypatch):
+    """What there is to save is on the host already: nothing is computed on the device any more."""
+    search, advance = new_search(problem, checkpoint_interval=1000), DeviceSampler.advance
+    lost, blocks = contextlib.ExitStack(), itertools.count()
+
+    def advance_and_be_lost(sampler, state, run_key, iterations):
+        if next(blocks) == 1:
+            lost.enter_context(jax.no_execution(True))
+            raise jax.errors.JaxRuntimeError("INTERNAL: the device is lost")
+        return advance(sampler, state, run_key, iterations)
+
+    monkeypatch.setattr(DeviceSampler, "advance", advance_and_be_lost)
+    with lost, pytest.raises(jax.errors.JaxRuntimeError, match="the device is lost"):
+        search._fit(problem.model, problem.analysis)
+    assert checkpoint._load_checkpoint(search.checkpoint_file)[3] > 0
 
 
 @pytest.mark.parametrize("name", ["SIGUSR2", "SIGHUP", "SIGXCPU", "SIGQUIT", "SIGALRM"])
@@ -382,6 +403,17 @@ def test_a_prior_whose_draws_and_density_disagree_is_named():
     model = af.Collection(theta=Polar(0.0, np.pi), x=af.UniformPrior(0.0, 1.0))
     with pytest.raises(exc.SearchException, match="Polar of the parameter 'theta'"):
         checks.check_priors(model)
+
+
+class Folded(af.UniformPrior):
+    """Asks in JAX's way, of one number, where it is."""
+
+    def value_for(self, unit, xp=np):
+        return jax.lax.cond(unit < 0.5, lambda x: 0.5 - x, lambda x: x, unit)
+
+
+def test_a_prior_is_asked_for_one_value_at_a_time():
+    checks.check_priors(af.Collection(x=Folded(0.0, 1.0)))
 
 
 def test_priors_whose_draws_and_density_agree_are_accepted():

@@ -93,7 +93,7 @@ def test_one_that_cannot_be_used_is_no_number(caplog):
     [
         ((mixture, "kmeans2"), np.linalg.LinAlgError("singular")),
         ((importance, "bridge_sampling"), FloatingPointError("overflow")),
-        ((opinion.Opinion, "_draw"), RuntimeError("RESOURCE_EXHAUSTED: out of memory")),
+        ((opinion.Opinion, "_draw"), exc.SearchException("The device ran out of memory with 1 likelihood(s)")),
         ((importance, "posterior_samples"), MemoryError("no room")),
     ],
 )

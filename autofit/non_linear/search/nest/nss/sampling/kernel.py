@@ -224,7 +224,8 @@ def has_converged(state: AdaptiveNSState, termination: float) -> jax.Array:
 
 def evidence_is_lost(state: AdaptiveNSState) -> jax.Array:
     """Whether the log evidence is NaN, or can no longer resolve the prior volume: then no run can converge."""
-    return jnp.isnan(state.integrator.logZ_live - state.integrator.logZ) | prior_volume_is_lost(state)
+    remaining = state.integrator.logZ_live - state.integrator.logZ
+    return (remaining != remaining) | prior_volume_is_lost(state)  # not jnp.isnan: a state on the host stays there
 
 
 def prior_volume_is_lost(state: AdaptiveNSState) -> jax.Array:

@@ -9,9 +9,6 @@ from autofit.non_linear.paths.abstract import AbstractPaths
 from autofit.non_linear.paths.database import DatabasePaths
 from autonerves.dictable import from_dict, to_dict
 
-# What changes the result of a fit, but not the folder that the host gives it.
-ASKED_OF_A_FINISHED_FIT = ("moves", "num_importance_draws", "n_eff", "start_from")
-
 
 class ResumeState(NativeFileCheckpointer):
     """The checkpoint as the host knows it: what it looks for, and what it discards when the results are on disk."""
@@ -47,25 +44,25 @@ def as_told(told: tuple[dict, Any], model: Any) -> tuple[Any, Any]:
 
 
 def doubt_about_finished(search: Any, result: Any) -> str:
-    """What a finished fit was not asked for and is now, and how to get it; empty if that is nothing."""
-    asked_for = {name: getattr(search, name) for name in ASKED_OF_A_FINISHED_FIT}
-    samples_info = getattr(result.samples, "samples_info", None) or {}
-    try:
-        stored = search.paths.load_json("search")["arguments"]
-    except (OSError, KeyError, TypeError, ValueError):
-        stored = {}
-    changed = [
-        f"{name}={value!r} (it was {stored[name]!r})"
-        for name, value in asked_for.items()
-        if name in stored and value != stored[name]
+    """
+    What a finished fit lacks that is asked for now, and how to get it; empty if that is nothing. Only of arguments
+    that change the result, but not the folder that the host gives the fit.
+    """
+    has = getattr(result.samples, "samples_info", None) or {}
+    n_eff, draws = search.n_eff or 0, search.num_importance_draws or 0
+    lacks = [
+        (has.get("moves", search.moves) != search.moves, f"moves={search.moves!r} (it has {has.get('moves')!r})"),
+        (n_eff > has.get("ess", n_eff), f"n_eff={n_eff} (it has {has.get('ess')})"),
+        (
+            draws > has.get("importance_draws", draws),
+            f"num_importance_draws={draws} (it has {has.get('importance_draws')})",
+        ),
+        (bool(search.start_from and has and "start_unknown" not in has), "start_from (it began without)"),
     ]
-    if (asked_for["n_eff"] or 0) <= samples_info.get("ess", 0):
-        changed = [told for told in changed if not told.startswith("n_eff=")]
-    if asked_for["start_from"] and samples_info and "start_unknown" not in samples_info:
-        changed.append("start_from (it began without)")
-    if not changed:
+    told = ", ".join(text for is_lacking, text in lacks if is_lacking)
+    if not told:
         return ""
     return (
-        f"This fit is finished, and its result is returned as it is, without {', '.join(changed)}. For a result with "
-        "them, give the fit another name or unique_tag; with start_from=[this result] that takes few evaluations."
+        f"This fit is finished, and its result is returned as it is, without {told}. For a result with them, give "
+        "the fit another name or unique_tag; with start_from=[this result] that takes few evaluations."
     )
