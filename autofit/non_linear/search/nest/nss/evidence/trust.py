@@ -267,13 +267,12 @@ def doubts_about_run(found: dict, n_dim: int, num_mcmc_steps: int) -> list[str]:
             f"its error is {found['log_evidence_nested_error']:.1f}. Believe the second evidence if there is one, "
             f"else fit again with moves='shrink', or with num_mcmc_steps={more_steps} and more live points."
         )
-    error, least = found["log_evidence_nested_error"], found["log_evidence_simulated_error"]
-    if error > MUCH_SCATTER * least:
+    elif found["log_evidence_nested_error"] > MUCH_SCATTER * found["log_evidence_simulated_error"]:
         doubts.append(
             f"Chains end near where they began (their jump is {found['jump']:.2f} of an independent one's), which "
-            f"makes the error of nested sampling's log evidence {error:.1f}, where that of independent points is "
-            f"{least:.1f}. Believe the second evidence if there is one, else fit again with "
-            f"num_mcmc_steps={more_steps} and more live points."
+            f"makes the error of nested sampling's log evidence {found['log_evidence_nested_error']:.1f}, where that "
+            f"of independent points is {found['log_evidence_simulated_error']:.1f}. Believe the second evidence if "
+            f"there is one, else fit again with num_mcmc_steps={more_steps} and more live points."
         )
     if found["insertion_rank_p_value"] < SUSPICIOUS_P_VALUE:
         doubts.append(

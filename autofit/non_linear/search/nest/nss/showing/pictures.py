@@ -5,6 +5,8 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from autofit.non_linear.quick_update import BackgroundQuickUpdate, LiveDisplay
@@ -48,11 +50,7 @@ class QuickUpdates:
         self.drawing = threading.Lock()
         convert_jax = analysis.is_jax and not analysis.supports_jax_visualization
         self._worker = BackgroundQuickUpdate(convert_jax, live_visual_update=live) if background else None
-        self._display = None if background else LiveDisplay(live_visual_update=live)
-
-    @property
-    def in_background(self) -> bool:
-        return self._worker is not None
+        self._display = LiveDisplay(live_visual_update=live and not background)
 
     def __enter__(self) -> "QuickUpdates":
         return self
@@ -60,18 +58,28 @@ class QuickUpdates:
     def __exit__(self, exception_type: type[BaseException] | None, *_: Any) -> None:
         if self._worker is not None:
             self._worker.shutdown(self.PATIENCE_SECONDS if exception_type is None and not self._hangs else 0.0)
-        if self._display is not None:
-            self._display.shutdown()
+        self._display.shutdown()
 
     def fire(self, instance: Any, draw_run: Callable[[], None]) -> None:
         """Draw the model ``instance``, and call ``draw_run`` for the picture of the run."""
-        update = _Update(self, self._analysis, draw_run)
-        if self._worker is not None:
-            self._worker.submit(update, self._paths, instance)
-            return
-        update.perform_quick_update(self._paths, instance)
-        if self._display is not None:
+        draw = partial(self._draw, draw_run)
+        if self._worker is not None:  # which calls the method of this name of what it takes for an analysis
+            self._worker.submit(SimpleNamespace(perform_quick_update=draw), self._paths, instance)
+        else:
+            draw(self._paths, instance)
             self.guarded(self._display.update, self._paths)
+
+    def _draw(self, draw_run: Callable[[], None], paths: Any, instance: Any) -> None:
+        if self._worker is not None:
+            _yield_to_sampling()
+        with self.drawing:
+            self.guarded(self._perform_quick_update, paths, instance)
+            self.guarded(self._analysis.visualize, paths=paths, instance=instance, during_analysis=True)
+            self.guarded(draw_run)
+
+    def _perform_quick_update(self, paths: Any, instance: Any) -> None:
+        with suppress(NotImplementedError):  # what an analysis without one raises
+            self._analysis.perform_quick_update(paths, instance)
 
     def draw_alone(self, what: str, draw: Callable[[], None], seconds: float) -> None:
         """
@@ -96,30 +104,10 @@ class QuickUpdates:
         """Call ``draw``; an error is logged."""
         try:
             draw(*arguments, **options)
-        except NotImplementedError:  # what an analysis without it raises
-            return
         except Exception as error:
             if repr(error) not in self._logged:
                 self._logged.add(repr(error))
                 self._logger.exception("A picture or result could not be made; the fit goes on without it.")
-
-
-class _Update:
-    """One quick update, in the shape of what the host's worker takes for an analysis."""
-
-    def __init__(self, updates: QuickUpdates, analysis: Any, draw_run: Callable[[], None]) -> None:
-        self._updates = updates
-        self._analysis = analysis
-        self._draw_run = draw_run
-
-    def perform_quick_update(self, paths: Any, instance: Any) -> None:
-        guarded, analysis = self._updates.guarded, self._analysis
-        if self._updates.in_background:
-            _yield_to_sampling()
-        with self._updates.drawing:
-            guarded(analysis.perform_quick_update, paths, instance)
-            guarded(analysis.visualize, paths=paths, instance=instance, during_analysis=True)
-            guarded(self._draw_run)
 
 
 def _yield_to_sampling() -> None:

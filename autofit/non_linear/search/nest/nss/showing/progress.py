@@ -93,12 +93,14 @@ class Progress:
         standing
             Works out the rest; called only if it is shown.
         """
+        if self._silence:
+            return
         self._seconds.append(seconds)
         self._iteration.append(iteration)
         self._remaining.append(remaining)
         if self._next is None:
             self._next = seconds if self._bar is not None else seconds + SECONDS_BETWEEN_LINES
-        if self._silence or seconds < self._next:
+        if seconds < self._next:
             return
         started = time.perf_counter()
         self._show(seconds, iteration, remaining, standing())
