@@ -34,8 +34,9 @@ import recorded_runs
 
 # isort: split
 import numpy as np
-from autofit.non_linear.search.nest.nss.evidence import importance, second_evidence, trust
-from autofit.non_linear.search.nest.nss.evidence.draws import Batch, Drawing, drawn
+from autofit.non_linear.search.nest.nss import results
+from autofit.non_linear.search.nest.nss.evidence import importance, trust
+from autofit.non_linear.search.nest.nss.evidence.draws import Drawing, Draws, drawn
 from autofit.non_linear.search.nest.nss.evidence.importance import SecondEvidence
 from autofit.non_linear.search.nest.nss.evidence.nested import (
     Posterior,
@@ -94,11 +95,11 @@ def second_evidence_of(
     run: recorded_runs.Recorded, posterior: Posterior, log_likelihoods: Callable, n_eff: int = 0, seed: int = 0
 ) -> tuple[SecondEvidence, tuple, float]:
     """That of a recorded run as a fit would have it, its samples, and the seconds outside of the likelihood."""
-    batches: list[Batch] = []
-    points = second_evidence.run_points(lambda z: z, run.points, posterior, run.chains.jump.mean(dtype=float))
+    batches: list[Draws] = []
+    points = results.run_points(run, lambda z: z, posterior)
     started, spent = time.perf_counter(), []
 
-    def evaluate(batch: Batch) -> Batch:
+    def evaluate(batch: Draws) -> Draws:
         began = time.perf_counter()
         batch = batch._replace(log_likelihood=log_likelihoods(batch.positions))
         spent.append(time.perf_counter() - began)

@@ -245,7 +245,7 @@ class Fit:
 
         run, space, plan = self.run, self.space, self._plan
         opinion = Opinion(self.sampler, space, self._processes, after_each_batch, self._logger)
-        points = partial(results.run_points, run, space, posterior)
+        points = partial(results.run_points, run, space.to_normal, posterior)
         second = opinion.ask(points, run.draws, wanted, plan.wanted_samples, plan.seed, run.densities)
         self.run = self.run._replace(seconds=self._seconds)
         self.save_if(True)

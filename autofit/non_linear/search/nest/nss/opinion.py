@@ -8,7 +8,7 @@ import numpy as np
 from autofit import exc
 
 from .device_sampler import DeviceSampler
-from .evidence.draws import Batch, Drawing, RunPoints
+from .evidence.draws import Drawing, Draws, RunPoints
 from .evidence.importance import SecondEvidence, second_evidence
 from .evidence.mixture import Mixture
 from .evidence.prior_space import Space
@@ -50,7 +50,7 @@ class Opinion:
     def ask(
         self,
         points: Callable[[], RunPoints],
-        batches: list[Batch],
+        batches: list[Draws],
         n_draws: int,
         n_eff: int,
         seed: int,
@@ -80,7 +80,7 @@ class Opinion:
                 self._after_each()
         return self._processes.same(found, self._sampler.meeting())
 
-    def _draw(self, batch: Batch) -> Batch:
+    def _draw(self, batch: Draws) -> Draws:
         started, functions = time.perf_counter(), self._sampler.functions
         found = self._together(batch._replace(positions=batch.positions[: self._number]))
         assert found is not None
@@ -91,7 +91,7 @@ class Opinion:
             self._number = max(self._number // 2, functions.rows_at_once)
         return found
 
-    def _together(self, batch: Batch | None) -> Batch | None:
+    def _together(self, batch: Draws | None) -> Draws | None:
         """The first process's batch with its log likelihoods, ``None`` if there are no more."""
         batch = self._processes.same(batch, self._sampler.meeting())
         if batch is None:

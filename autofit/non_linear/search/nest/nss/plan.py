@@ -75,13 +75,13 @@ class Plan:
     @property
     def slices(self) -> int:
         """Slices of a chain, or of each of its rounds."""
-        of_parameters = trust.least_steps if MOVES[self.moves].adapts else trust.recommended_steps
+        of_parameters = trust.least_steps if MOVES[self.moves].only_shrinks else trust.recommended_steps
         return self.num_mcmc_steps or of_parameters(self.n_dim)
 
     @property
     def adapts(self) -> bool:
         """Whether chains make more rounds while they do not get far."""
-        return self.num_mcmc_steps is None and MOVES[self.moves].adapts and not self.known
+        return self.num_mcmc_steps is None and MOVES[self.moves].only_shrinks and not self.known
 
     def draws_after(self, evaluations: int) -> int:
         """Draws for the second evidence of a run of so many evaluations."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from logging import Logger
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,9 @@ from .showing.progress import Standing
 
 if TYPE_CHECKING:
     from .plan import Plan
+
+# Points whose log posterior weight is this far below the largest are of no use for a second evidence.
+NEGLIGIBLE = 30.0
 
 
 @dataclass
@@ -89,10 +93,17 @@ def standing_of(run: Run) -> Standing:
     )
 
 
-def run_points(run: Run, space: Space, posterior: Posterior) -> RunPoints:
-    """What the second evidence is to know of the run. Raises ``ValueError`` if a prior cannot be inverted."""
-    jump = float(np.mean(run.chains.jump, dtype=np.float64))
-    return second_evidence.run_points(space.to_normal, run.points, posterior, jump)
+def run_points(run: Run, to_normal: Callable[[np.ndarray], Any], posterior: Posterior) -> RunPoints:
+    """
+    What the second evidence is to know of a run. ``to_normal`` maps positions to where the prior is a standard
+    normal, and raises ``ValueError`` if a prior cannot be inverted.
+    """
+    points, log_weights = run.points, posterior.log_weights
+    counts = log_weights > log_weights.max() - NEGLIGIBLE
+    positions = np.asarray(to_normal(points.position[counts]), dtype=float)  # whatever the precision of the run
+    worth = trust.worth_of_a_point(float(np.mean(run.chains.jump, dtype=np.float64)))
+    effective = posterior.effective_sample_size * worth
+    return RunPoints(positions, points.log_likelihood[counts], log_weights[counts], effective)
 
 
 def internal_from(run: Run, space: Space, posterior: Posterior, second: SecondEvidence | None = None) -> _NSSInternal:
@@ -143,7 +154,7 @@ def _unknown_to_the_start(
 def _samples_of(
     second: SecondEvidence, run: Run, space: Space, posterior: Posterior
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    _, kept = run_points(run, space, posterior).halves(run.settings["seed"])
+    _, kept = run_points(run, space.to_normal, posterior).halves(run.settings["seed"])
     return posterior_samples(kept, drawn(run.draws)[-1], second.log_evidence)
 
 
@@ -158,16 +169,15 @@ class Ending(NamedTuple):
     internal: _NSSInternal
 
     @property
-    def has_second(self) -> bool:
-        """Whether there is a second evidence that can be used."""
-        return self.second is not None and not self.second.unusable
+    def usable(self) -> SecondEvidence | None:
+        """The second evidence, if there is one that can be used."""
+        return self.second if self.second is not None and not self.second.unusable else None
 
     @property
     def suffices(self) -> bool:
         """Whether no run from the prior has to follow: the draws can be used, and give half of the samples wanted."""
-        if not self.plan.known:
-            return True
-        return self.second is not None and self.has_second and self.second.n_eff >= 0.5 * self.plan.wanted_samples
+        enough = self.usable is not None and self.usable.n_eff >= 0.5 * self.plan.wanted_samples
+        return enough or not self.plan.known
 
     def given_up(self, logger: Logger) -> Scouted:
         """What is left of a run that does not suffice, once that is said."""
@@ -182,23 +192,21 @@ class Ending(NamedTuple):
         steps = internal.num_mcmc_steps
         for doubt in of_start(internal.trust) if plan.known else of_run(internal.trust, plan.n_dim, steps):
             logger.warning(doubt)
-        if plan.wanted_samples and self.has_second:
-            internal = self._with_samples_of_the_second()
+        if plan.wanted_samples and self.usable:
+            internal = self._with_samples_of(self.usable)
         if internal.ess < plan.wanted_samples:
             logger.warning(second_evidence.why_too_few(internal.trust, plan.wanted_samples, internal.ess))
         return internal
 
-    def _with_samples_of_the_second(self) -> _NSSInternal:
-        assert self.second is not None
-        found = _samples_of(self.second, self.run, self.space, self.posterior)
-        positions, log_likelihood, log_weights = found
+    def _with_samples_of(self, second: SecondEvidence) -> _NSSInternal:
+        positions, log_likelihood, log_weights = _samples_of(second, self.run, self.space, self.posterior)
         parameters, log_prior = self.space.described(self.space.from_normal(positions))
         return replace(
             self.internal,
             positions=parameters,
             loglikelihoods=log_likelihood,
             log_weights=log_weights,
-            ess=int(self.second.n_eff),
+            ess=int(second.n_eff),
             log_priors=log_prior,
         )
 

@@ -14,7 +14,6 @@ from autofit.non_linear.search.nest.nss.sampling.lanes import single_evaluation_
 from blackjax.ns.base import init_state_strategy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jax.flatten_util import ravel_pytree
 
 # For tests that compare bits: XLA optimises as it does outside of the tests.
 optimised = pytest.mark.usefixtures("optimised")
@@ -48,13 +47,12 @@ def runs(
     num_steps,
     max_shrinkage=chains.MAX_SHRINKAGE,
     lanes=None,
-    flat=lambda x: x,
     iterations=4,
 ):
     """The same iterations of blackjax's own algorithm and of ours, as compiled functions of the key."""
     arguments = dict(
-        logprior_fn=lambda x: log_prior(flat(x)),
-        loglikelihood_fn=lambda x: log_likelihood(flat(x)),
+        logprior_fn=log_prior,
+        loglikelihood_fn=log_likelihood,
         num_delete=num_delete,
         num_inner_steps=num_steps,
         max_shrinkage=max_shrinkage,
@@ -171,16 +169,6 @@ def test_lanes_are_at_most_a_chunk_and_have_about_the_same_number_of_chains_each
 
     assert [lanes(n, None) for n in (1, 20, 50)] == [1, 20, 50]
     assert [lanes(n, 18) for n in (1, 18, 19, 20, 50, 100)] == [1, 18, 10, 10, 17, 17]
-
-
-@pytest.mark.slow
-@optimised
-def test_positions_may_be_any_pytree():
-    flat = lambda x: ravel_pytree(x)[0]  # noqa: E731
-    init, blackjax_run, our_run = runs(LIKELIHOODS["modes"], 10, 5, lanes=4, flat=flat)
-    draw = jax.random.uniform(jax.random.PRNGKey(1), (50, 4), minval=-1.0, maxval=1.0)
-    state = init({"pair": draw[:, :2], "nested": (draw[:, 2], [draw[:, 3]])})
-    assert_same_bits(our_run(state, jax.random.PRNGKey(2)), blackjax_run(state, jax.random.PRNGKey(2)))
 
 
 def test_the_likelihood_is_compiled_at_one_place():

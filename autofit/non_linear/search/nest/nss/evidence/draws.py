@@ -53,30 +53,19 @@ class RunPoints(NamedTuple):
         return softmax(self.log_weights)
 
 
-class Batch(NamedTuple):
+class Draws(NamedTuple):
     """
-    Draws that were evaluated together.
+    Draws of a density: a batch that was evaluated together, or all of them.
 
     Attributes
     ----------
-    stage
-        ``()`` int: which draws they are a part of, from 0.
     density
-        What they were drawn from; ``None`` where a batch of the same stage before says so.
+        What they were drawn from; ``None`` in a batch that goes on with the density of the batch before.
     positions
         ``(n, n_dim)`` float.
     log_likelihood
         ``(n,)`` float; empty until they are evaluated.
     """
-
-    stage: np.ndarray
-    density: Mixture | None
-    positions: np.ndarray
-    log_likelihood: np.ndarray
-
-
-class Draws(NamedTuple):
-    """All draws of a density: the attributes of ``Batch``."""
 
     density: Mixture
     positions: np.ndarray
@@ -111,9 +100,9 @@ class Drawing:
 
     def __init__(
         self,
-        evaluate: Callable[[Batch], Batch],
+        evaluate: Callable[[Draws], Draws],
         seed: int,
-        batches: list[Batch],
+        batches: list[Draws],
         after_each: Callable[[], None] = lambda: None,
     ) -> None:
         self._evaluate = evaluate
@@ -132,22 +121,21 @@ class Drawing:
                 for block in range(first // BLOCK, -(-number // BLOCK))
             ]
             positions = np.concatenate(blocks)[done - first : number - first]
-            batch = Batch(np.asarray(stage), None if done else density, positions, np.empty(0))
+            # Stored once, with the first batch.
+            batch = Draws(None if done else density, positions, np.empty(0))  # pyright: ignore[reportArgumentType]
             self.batches.append(self._evaluate(batch))
             self._after_each()
             done += len(self.batches[-1].positions)
         return drawn(self.batches)[stage]
 
 
-def drawn(batches: Sequence[Batch]) -> list[Draws]:
-    """The draws of each stage."""
+def drawn(batches: Sequence[Draws]) -> list[Draws]:
+    """All draws of each density, from their batches."""
     found: list[Draws] = []
-    for stage, density, positions, log_likelihood in batches:
-        if density is not None:
-            found.append(Draws(density, positions, log_likelihood))
-            continue
-        before = found[int(stage)]
-        positions = np.concatenate([before.positions, positions])
-        log_likelihood = np.concatenate([before.log_likelihood, log_likelihood])
-        found[int(stage)] = Draws(before.density, positions, log_likelihood)
+    for density, positions, log_likelihood in batches:
+        if density is None:
+            density, before, likelihood_before = found.pop()
+            positions = np.concatenate([before, positions])
+            log_likelihood = np.concatenate([likelihood_before, log_likelihood])
+        found.append(Draws(density, positions, log_likelihood))
     return found

@@ -1,38 +1,10 @@
-"""The second evidence of a run: what of the run it takes, what is stored of it, and what the log says."""
+"""The second evidence of a run: what is stored of it, and what the log says."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..sampling.run import Points
-from .draws import RunPoints
 from .importance import SecondEvidence
-from .nested import Posterior
-from .trust import worth_of_a_point
-
-# Points whose log posterior weight is this far below the largest are of no use.
-NEGLIGIBLE = 30.0
-
-
-def run_points(
-    to_normal: Callable[[np.ndarray], np.ndarray], points: Points, posterior: Posterior, jump: float
-) -> RunPoints:
-    """
-    What the second evidence is to know of the ``points`` of a run with this ``posterior`` and mean ``jump``.
-
-    Raises
-    ------
-    ValueError
-        If a prior cannot be inverted; the message names it.
-    """
-    counts = posterior.log_weights > posterior.log_weights.max() - NEGLIGIBLE
-    return RunPoints(
-        np.asarray(to_normal(points.position[counts]), dtype=float),  # whatever the precision of the run
-        points.log_likelihood[counts],
-        posterior.log_weights[counts],
-        posterior.effective_sample_size * worth_of_a_point(jump),
-    )
 
 
 def entries(log_evidence: float, log_evidence_error: float, second: SecondEvidence | None) -> dict[str, Any]:
@@ -42,33 +14,24 @@ def entries(log_evidence: float, log_evidence_error: float, second: SecondEviden
     ``log_evidence`` is the second, by bridge sampling, where it may be used: it does not rest on the prior volumes,
     and its error is smaller. What cannot be used is ``None``, never a number.
     """
-    found = {
-        "log_evidence": log_evidence,
-        "log_evidence_error": log_evidence_error,
+    usable = second if second and not second.unusable else None
+    value, error = (usable.log_evidence, usable.error) if usable else (log_evidence, log_evidence_error)
+    distance = usable and float((log_evidence - value) / np.hypot(log_evidence_error, error))
+    return {
+        "log_evidence": value,
+        "log_evidence_error": error,
         "log_evidence_nested": log_evidence,
         "log_evidence_nested_error": log_evidence_error,
-        "log_evidence_importance": None,
-        "log_evidence_importance_error": None,
-        "log_evidence_bridge": None,
-        "log_evidence_bridge_error": None,
-        "log_evidence_distance": None,
+        "log_evidence_importance": usable and usable.by_importance,
+        "log_evidence_importance_error": usable and usable.by_importance_error,
+        "log_evidence_bridge": usable and value,
+        "log_evidence_bridge_error": usable and error,
+        "log_evidence_distance": distance,
         "importance_draws": second.draws if second else 0,
         "importance_attempts": second.attempts if second else 0,
         "importance_n_eff": second.n_eff if second else None,
         "importance_unusable": second.unusable if second else "no draws were made",
     }
-    if second is not None and not second.unusable:
-        distance = (log_evidence - second.log_evidence) / np.hypot(log_evidence_error, second.error)
-        found |= {
-            "log_evidence": second.log_evidence,
-            "log_evidence_error": second.error,
-            "log_evidence_importance": second.by_importance,
-            "log_evidence_importance_error": second.by_importance_error,
-            "log_evidence_bridge": second.log_evidence,
-            "log_evidence_bridge_error": second.error,
-            "log_evidence_distance": float(distance),
-        }
-    return found
 
 
 def verdict(found: dict[str, Any]) -> str:

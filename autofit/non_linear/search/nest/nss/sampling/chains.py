@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from blackjax.ns.base import StateWithLogLikelihood
-from blackjax.types import ArrayTree
 
 MAX_EXPANSIONS, MAX_SHRINKAGE = 10, 100
 STEP_OUT_LEFT, STEP_OUT_RIGHT, SHRINK = range(3)
@@ -23,7 +22,7 @@ class Slice(NamedTuple):
     Attributes
     ----------
     direction
-        The line to sample on, a pytree like a position; the bracket is measured in its length.
+        ``(n_dim,)`` float: the line to sample on; the bracket is measured in its length.
     log_u
         The level of the slice, relative to the log density of the current point.
     left
@@ -34,7 +33,7 @@ class Slice(NamedTuple):
         Draws the points within the bracket.
     """
 
-    direction: ArrayTree
+    direction: jax.Array
     log_u: jax.Array
     left: jax.Array
     steps_left: jax.Array
@@ -93,7 +92,8 @@ def tick(new_particle: Callable, contour: jax.Array, chain: Chain) -> tuple[Chai
     next_key, key = jax.random.split(chain.key)
     within = chain.left + jax.random.uniform(key) * (chain.right - chain.left)
     t = jax.lax.select_n(chain.phase, chain.left, chain.right, within)
-    position = jax.tree.map(lambda p, d: p + t * d, chain.particle.position, chain.slice.direction)
+    start: Any = chain.particle.position
+    position = start + t * chain.slice.direction
     candidate = new_particle(position, loglikelihood_birth=contour)
     inside = (candidate.logdensity >= chain.level) & (candidate.loglikelihood > contour)
 
@@ -123,8 +123,8 @@ def tick_of_several(
 
     bracket = chain.left, chain.right, chain.key
     _, (t, left, right, next_keys) = jax.lax.scan(shrink_to_next, bracket, None, length=candidates)
-    start, direction = chain.particle.position, chain.slice.direction
-    positions = jax.vmap(lambda t: jax.tree.map(lambda p, d: p + t * d, start, direction))(t)
+    start: Any = chain.particle.position
+    positions = start + t[:, None] * chain.slice.direction
     found = jax.vmap(partial(new_particle, loglikelihood_birth=contour))(positions)
     tries = chain.tries + jnp.arange(candidates)
     inside = (found.logdensity >= chain.level) & (found.loglikelihood > contour)
@@ -173,9 +173,5 @@ def _shrink(
 
 
 def select(condition: jax.Array, new: Any, old: Any) -> Any:
-    """``new`` where the condition holds, along the leading axes of both trees' leaves."""
-
-    def select(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
-
-    return jax.tree.map(select, new, old)
+    """``new`` where the condition holds, else ``old``, for all leaves of both trees."""
+    return jax.tree.map(partial(jnp.where, condition), new, old)

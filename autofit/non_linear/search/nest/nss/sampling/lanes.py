@@ -110,7 +110,7 @@ def run_chains(
     numbers of the last chain, and nothing of that is kept.
     """
     num_steps, num_chains = slices.log_u.shape
-    idle = num_chains
+    idle, where = num_chains, jax.vmap(select)
 
     def begin(chain: jax.Array, step: jax.Array, particle: StateWithLogLikelihood, info: Any) -> Chain:
         row = jnp.minimum(chain, num_chains - 1)
@@ -130,9 +130,9 @@ def run_chains(
         chain = jnp.where(chain_done, jnp.minimum(queue + taken - 1, idle), chain)
         step = jnp.where(step == num_steps, 0, step)
         fresh = rows_of(start, jnp.minimum(chain, num_chains - 1))
-        particle = select(chain_done, fresh, running.particle)
-        counts = select(chain_done, no_info(lanes), running.info)
-        running = select(slice_done, jax.vmap(begin)(chain, step, particle, counts), running)
+        particle = where(chain_done, fresh, running.particle)
+        counts = where(chain_done, no_info(lanes), running.info)
+        running = where(slice_done, jax.vmap(begin)(chain, step, particle, counts), running)
         return running, chain, step, queue + taken[-1], particles, info
 
     chain, step = jnp.arange(lanes), jnp.zeros(lanes, int)

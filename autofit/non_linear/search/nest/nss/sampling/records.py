@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from blackjax.ns.base import NSInfo, StateWithLogLikelihood
-from blackjax.types import ArrayLikeTree
-from jax.flatten_util import ravel_pytree
 
 
 class ChainRecord(NamedTuple):
@@ -83,9 +81,8 @@ def ranks(
     return among_survivors + before.sum(axis=1)
 
 
-def jumps(covariance_factor: jax.Array, start: ArrayLikeTree, end: ArrayLikeTree) -> jax.Array:
-    """The ``jump`` of ``ChainRecord``; both positions have a leading axis of chains."""
-    moved = jax.vmap(lambda a, b: ravel_pytree(b)[0] - ravel_pytree(a)[0])(start, end)
+def jumps(covariance_factor: jax.Array, start: Any, end: Any) -> jax.Array:
+    """The ``jump`` of ``ChainRecord``, from ``(chains, n_dim)`` positions."""
     of_chain = None if covariance_factor.ndim == 2 else 0
     solve = jax.vmap(partial(jax.scipy.linalg.solve_triangular, lower=True), in_axes=(of_chain, 0))
-    return (solve(covariance_factor, moved) ** 2).mean(axis=1) / 2.0
+    return (solve(covariance_factor, end - start) ** 2).mean(axis=1) / 2.0

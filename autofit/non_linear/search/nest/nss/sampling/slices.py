@@ -14,14 +14,12 @@ same for the new point, and so is what is cut off.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from blackjax.ns.base import StateWithLogLikelihood
 from blackjax.ns.nss import sample_direction_from_covariance_factor
-from blackjax.types import ArrayTree
-from jax.flatten_util import ravel_pytree
 
 from .chains import MAX_EXPANSIONS, SHRINK, STEP_OUT_LEFT, Chain, ChainInfo, Slice, tick, tick_of_several
 
@@ -40,7 +38,7 @@ class Moves(NamedTuple):
     ----------
     draw
         ``draw(rng_key, positions, covariance_factor, num_steps)``: all that is random, a ``Slice`` with leading axes
-        ``(num_steps, chains)``, from the ``(chains, n_dim)`` positions that only tell how many and of what kind. The
+        ``(num_steps, chains)``, from the ``(chains, n_dim)`` positions that only tell how many and of what type. The
         factor is ``(n_dim, n_dim)``, or ``(chains, n_dim, n_dim)`` with one for each chain.
     begin
         ``begin(particle, slice, info) -> Chain``: a chain at the beginning of one of its slices.
@@ -49,19 +47,17 @@ class Moves(NamedTuple):
         likelihood, or of several candidates at once, and whether its slice is done.
     lineages
         Among how many lineages the live points are divided, at most.
-    adapts
-        Whether the number of slices may follow from the run.
     in_normal_space
         Whether positions are such that the prior is a standard normal, and not a model's parameters.
     only_shrinks
-        Whether a bracket is never expanded, so that several points of it may be tried in one tick.
+        Whether a bracket is never expanded. Several points of it may be tried in one tick then, and the number of
+        slices may follow from the run.
     """
 
     draw: Callable
     begin: Callable
     tick: Callable
     lineages: int
-    adapts: bool
     in_normal_space: bool
     only_shrinks: bool
 
@@ -75,11 +71,10 @@ class Moves(NamedTuple):
 
 
 def draw_slices(
-    width: float, rng_key: jax.Array, positions: ArrayTree, covariance_factor: jax.Array, num_steps: int
+    width: float, rng_key: jax.Array, positions: jax.Array, covariance_factor: jax.Array, num_steps: int
 ) -> Slice:
     """The slices of all chains, with brackets ``width`` times as long as blackjax's."""
-    chains = len(jax.tree.leaves(positions)[0])
-    keys = jax.vmap(lambda key: jax.random.split(key, num_steps))(jax.random.split(rng_key, chains))
+    keys = jax.vmap(lambda key: jax.random.split(key, num_steps))(jax.random.split(rng_key, len(positions)))
     of_chain = None if covariance_factor.ndim == 2 else 0
     draw = jax.vmap(partial(_draw_slice, width), in_axes=(of_chain, 0, 0))
     # Step by step, as blackjax does it: products of other shapes may round differently.
@@ -88,14 +83,14 @@ def draw_slices(
     )
 
 
-def _draw_slice(width: float, covariance_factor: jax.Array, rng_key: jax.Array, position: ArrayTree) -> Slice:
+def _draw_slice(width: float, covariance_factor: jax.Array, rng_key: jax.Array, position: jax.Array) -> Slice:
     direction_key, slice_key = jax.random.split(rng_key)
     level_key, interval_key, shrink_key = jax.random.split(slice_key, 3)
     left_key, steps_key = jax.random.split(interval_key)
+    direction: Any = sample_direction_from_covariance_factor(direction_key, position, covariance_factor)
     steps_left = jnp.floor(MAX_EXPANSIONS * jax.random.uniform(steps_key)).astype(int)
-    direction = sample_direction_from_covariance_factor(direction_key, position, covariance_factor)
     return Slice(
-        direction=jax.tree.map(lambda d: width * d, direction),
+        direction=width * direction,
         log_u=jnp.log(jax.random.uniform(level_key)),
         left=-jax.random.uniform(left_key),
         steps_left=steps_left,
@@ -126,8 +121,8 @@ def _begin_shrinking(particle: StateWithLogLikelihood, new: Slice, info: ChainIn
 def _begin_shrinking_in_normal_space(particle: StateWithLogLikelihood, new: Slice, info: ChainInfo) -> Chain:
     """The bracket is cut to where the log density of a standard normal is above the level of the slice."""
     chain = _begin_shrinking(particle, new, info)
-    position, direction = (ravel_pytree(tree)[0] for tree in (particle.position, new.direction))
-    along, squared = position @ direction, direction @ direction
+    position: Any = particle.position
+    along, squared = position @ new.direction, new.direction @ new.direction
     reach = jnp.sqrt(along**2 - 2.0 * new.log_u * squared)
     return chain._replace(
         left=jnp.maximum(chain.left, (-along - reach) / squared),
@@ -136,8 +131,12 @@ def _begin_shrinking_in_normal_space(particle: StateWithLogLikelihood, new: Slic
 
 
 # The bracket only shrinks: a slice costs the points tried within it, and no look at its ends.
-SHRINKING = Moves(partial(draw_slices, WIDTH), _begin_shrinking, tick, LINEAGES, True, False, True)
+SHRINKING = Moves(
+    partial(draw_slices, WIDTH), _begin_shrinking, tick, LINEAGES, in_normal_space=False, only_shrinks=True
+)
 SHRINKING_IN_NORMAL_SPACE = SHRINKING._replace(begin=_begin_shrinking_in_normal_space, in_normal_space=True)
 # blackjax's own: the bracket is expanded until both ends are outside, then shrunk.
-STEPPING_OUT = Moves(partial(draw_slices, 1.0), _begin_stepping_out, tick, 1, False, False, False)
+STEPPING_OUT = Moves(
+    partial(draw_slices, 1.0), _begin_stepping_out, tick, lineages=1, in_normal_space=False, only_shrinks=False
+)
 MOVES = {"shrink": SHRINKING_IN_NORMAL_SPACE, "step_out": STEPPING_OUT}

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 from blackjax.ns.base import NSState
 from blackjax.ns.nss import live_covariance_factor
-from jax.flatten_util import ravel_pytree
 
 from .slices import SHARE_OUTSIDE, Moves
 
@@ -68,7 +67,7 @@ def steering_by_others(moves: Moves, rng_key: jax.Array, state: NSState, info: A
     one has grown so large that too few points are outside. (In a population of constant size one takes all in the
     end.)
     """
-    positions = jax.vmap(lambda position: ravel_pytree(position)[0])(state.particles.position)
+    positions: Any = state.particles.position
     lineages = moves.lineages_of(*positions.shape)
     if lineages == 1:
         return live_covariance_factor(rng_key, state, info, params)
