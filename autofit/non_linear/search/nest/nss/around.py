@@ -25,16 +25,11 @@ class Around(NamedTuple):
 _around: ContextVar[Around | None] = ContextVar("what is held around the fit that goes on", default=None)
 
 
-def held_around(search: Any) -> Around | None:
-    """What is held around the fit of this search, ``None`` if none goes on here."""
-    held = _around.get()
-    return held if held is not None and held.search is search else None
-
-
 @contextmanager
 def around(search: Any) -> Iterator[Around]:
     """Within, the folder stays this process's once it is taken, also in what the host calls."""
-    if held := held_around(search):
+    held = _around.get()
+    if held is not None and held.search is search:
         yield held
         return
     with FolderLock(search.logger) as lock:

@@ -59,17 +59,20 @@ def check_priors(model: Any) -> None:
     found = np.asarray(of_all(jnp.linspace(0.02, 0.98, 25)))
     for (name, prior), log_density in zip(model.prior_tuples_ordered_by_id, found, strict=True):
         if not np.all(np.isfinite(log_density)):
-            raise exc.SearchException(
-                f"af.NSS cannot use the prior {type(prior).__name__} of the parameter {name!r}: its value_for or "
-                "log_prior_from_value is infinite or NaN within the prior. Look at its limits, which may be too far "
-                "from its mean."
+            why = (
+                "value_for or log_prior_from_value is infinite or NaN within the prior. Look at its limits, which "
+                "may be too far from its mean."
             )
-        if np.ptp(log_density) > PRIOR_TOLERANCE:
-            raise exc.SearchException(
-                f"af.NSS cannot use the prior {type(prior).__name__} of the parameter {name!r}: its "
+        elif np.ptp(log_density) > PRIOR_TOLERANCE:
+            why = (
                 "log_prior_from_value is not the log density of what its value_for draws; over the prior they differ "
                 f"by up to {np.ptp(log_density):.2g}, besides a constant. Make them agree."
             )
+        else:
+            continue
+        raise exc.SearchException(
+            f"af.NSS cannot use the prior {type(prior).__name__} of the parameter {name!r}: its {why}"
+        )
 
 
 def _log_density_of_units(prior: Any, units: jax.Array) -> jax.Array:

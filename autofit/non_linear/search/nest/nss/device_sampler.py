@@ -29,29 +29,11 @@ FEW_AT_ONCE, FULL = 500, (1000, 250)
 
 class DeviceSampler:
     """
-    The sampler of one run.
+    The sampler of one run on its devices; its ``functions`` are for as many likelihoods at once as fit into memory.
 
-    Parameters
-    ----------
-    log_prior, log_likelihood
-        Traceable functions of one ``(n_dim,)`` position.
-    plan
-        What the run is to be.
-    chunk_size
-        The most likelihoods evaluated at once on a device, as the user wants it; ``None`` if that is left open.
-    n_live
-        Of the search. An accelerator evaluates so many likelihoods at once if it can.
-    devices
-        Over which chains are divided.
-    interruptions, save
-        Calls the compiled functions, and answers a signal meanwhile by calling ``save``.
-    logger
-        Is told how many likelihoods are evaluated at once.
-
-    Attributes
-    ----------
-    functions
-        The compiled functions, for as many likelihoods at once as fit into memory.
+    ``log_prior`` and ``log_likelihood`` are traceable functions of one ``(n_dim,)`` position, ``chunk_size`` is the
+    user's, and ``n_live`` the search's: an accelerator evaluates so many likelihoods at once if it can. A signal is
+    answered by calling ``save``.
     """
 
     functions: kernel.NestedSliceSampler
@@ -97,9 +79,10 @@ class DeviceSampler:
 
     def compile_ahead(self) -> None:
         """Compile what moves chains, which takes longest, while the first points are evaluated."""
-        # For several devices it is compiled for arrays that lie on all of them.
+        # With several devices it is not known yet how the arguments are divided.
         if len(self._devices) == 1:
-            state = kernel.shape_of_state(self.functions.init, self._plan.n_live, self._plan.n_dim)
+            positions = np.empty((self._plan.n_live, self._plan.n_dim))
+            state = jax.eval_shape(self.functions.init, positions, positions[:, 0])
             at = state, jax.eval_shape(jax.random.PRNGKey, 0)
             self._interruptions.compile_ahead(self.functions.advance, at, 1, save=self._save)
 

@@ -49,25 +49,8 @@ class Fit:
     """
     What one run of a fit holds while it goes on. A context manager: within, signals are answered.
 
-    Parameters
-    ----------
-    search, ctx
-        What the user asked for, and what the host hands to its ``run``.
-    plan
-        What the run is to be.
-    processes
-        Those that run the fit.
-    check_folder
-        Raises an error where the folder has become another process's.
-    scouted
-        What came of the run before, ``None`` if there was none.
-
-    Attributes
-    ----------
-    run, space, sampler
-        The run as it stands, where its chains walk, and what moves them; from ``begin`` on.
-    pictures, schedule
-        What is drawn while it goes on, and when.
+    ``check_folder`` raises an error where the folder has become another process's, and ``scouted`` is what came of
+    the run before. The ``run``, the ``space`` where its chains walk and the ``sampler`` are there from ``begin`` on.
     """
 
     run: Run
@@ -88,16 +71,23 @@ class Fit:
         self._model, self._analysis = ctx.model, ctx.fitness.analysis
         self._processes, self._scouted = processes, scouted
         fingerprint = fingerprint_of(plan.settings, ctx.model, processes.devices)
-        saves = search.checkpoint_interval is not None, self._logger, check_folder
-        self._checkpoint = RunCheckpoint(search.checkpoint_file, fingerprint, plan.num_importance_draws, *saves)
+        self._checkpoint = RunCheckpoint(
+            search.checkpoint_file,
+            fingerprint,
+            plan.num_importance_draws,
+            saves=search.checkpoint_interval is not None,
+            logger=self._logger,
+            check_folder=check_folder,
+        )
         quick = or_never(search.iterations_per_quick_update) if self._visualizes(during_analysis=True) else None
         self.schedule = Schedule(search.checkpoint_interval, quick, or_never(search.iterations_per_full_update))
 
     def __enter__(self) -> Fit:
         search, plan, logger = self._search, self._plan, self._logger
         device = DeviceThread(logger, search.stalled_after, self._checkpoint.what_next)
-        config = search.quick_update_background, search.live_visual_update
-        background, live = (wanted and self.schedule.quick_update is not None for wanted in config)
+        background, live = search.quick_update_background, search.live_visual_update
+        if self.schedule.quick_update is None:
+            background = live = False
         with ExitStack() as entered:
             enter = entered.enter_context
             self._interruptions = enter(Interruptions(logger, device, self._processes))
@@ -180,10 +170,10 @@ class Fit:
         second = self._second_evidence(posterior, wanted) if wanted else None
         self.run = self.run._replace(seconds=self._processes.same(self.run.seconds, self.sampler.meeting()))
         internal = results.internal_from(self.run, self.space, posterior, second)
-        draw, patience = (lambda: self.run_plot(internal.trust)()), self.pictures.PATIENCE_SECONDS
         with self.answering():
             if self._visualizes(during_analysis=False):
-                self.pictures.draw_alone("nss_run.png", draw, patience)
+                draw = lambda: self.run_plot(internal.trust)()  # noqa: E731
+                self.pictures.draw_alone("nss_run.png", draw, self.pictures.PATIENCE_SECONDS)
         return Ending(self._plan, self.run, self.space, posterior, second, internal)
 
     def run_plot(self, found: dict[str, Any] | None = None) -> Callable[[], None]:
@@ -193,9 +183,11 @@ class Fit:
 
     def update_results(self) -> None:
         """The results of the run so far, as the host writes them."""
-        internal = lambda: results.internal_from(self.run, self.space, results.posterior_of(self.run))  # noqa: E731
-        update, patience = (lambda: self._ctx.update(internal())), self.pictures.PATIENCE_IN_MID_RUN
-        self.pictures.draw_alone("the results so far", update, patience)
+
+        def update() -> None:
+            self._ctx.update(results.internal_from(self.run, self.space, results.posterior_of(self.run)))
+
+        self.pictures.draw_alone("the results so far", update, self.pictures.PATIENCE_IN_MID_RUN)
 
     def _visualizes(self, during_analysis: bool) -> bool:
         search = self._search
@@ -211,9 +203,17 @@ class Fit:
         # Traced once for all that calls it, which for a likelihood of many operations saves seconds.
         log_likelihood = jax.jit(lambda position: of_parameters(to_parameters(position)), inline=True)
         checks.check_log_likelihood(log_likelihood, self._plan.n_dim)
-        wanted, where = (self._search.chunk_size, self._search.n_live), self._processes.devices
-        calls = self._interruptions, self.leave, self._logger
-        return DeviceSampler(self.space.log_prior, log_likelihood, self._plan, *wanted, where, *calls)
+        return DeviceSampler(
+            self.space.log_prior,
+            log_likelihood,
+            self._plan,
+            self._search.chunk_size,
+            self._search.n_live,
+            self._processes.devices,
+            self._interruptions,
+            save=self.leave,
+            logger=self._logger,
+        )
 
     def _begun(self, known: tuple[Mixture, ...]) -> Run:
         """A run at its beginning."""
@@ -231,8 +231,11 @@ class Fit:
     def _resumed(self, saved: Run, known: tuple[Mixture, ...]) -> Run:
         """A checkpointed run, if it is of the same likelihood and start still."""
         self._checkpoint.verify(saved, self.sampler.state_at, known)
-        at = saved.iteration, saved.iteration * saved.settings["num_delete"], saved.seconds
-        self._logger.info("Resuming NSS from iteration %d (%d dead points, %.1f s of sampling so far).", *at)
+        dead_points = saved.iteration * saved.settings["num_delete"]
+        self._logger.info(
+            "Resuming NSS from iteration %d (%d dead points, %.1f s of sampling so far).",
+            *(saved.iteration, dead_points, saved.seconds),
+        )
         return saved
 
     def _second_evidence(self, posterior: Posterior, wanted: int) -> SecondEvidence:

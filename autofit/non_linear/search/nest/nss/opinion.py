@@ -20,20 +20,7 @@ FEW_SECONDS, MANY_SECONDS = 2.5, 10.0
 
 
 class Opinion:
-    """
-    Asks for a second evidence.
-
-    Parameters
-    ----------
-    sampler, space
-        What evaluates the draws, and where.
-    processes
-        Those that run the fit.
-    after_each
-        Called after each batch.
-    logger
-        Is told of a failure.
-    """
+    """Asks for a second evidence; ``after_each`` is called after each batch of draws."""
 
     def __init__(
         self,

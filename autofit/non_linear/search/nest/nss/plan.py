@@ -21,28 +21,20 @@ LEAST_DRAWS, MOST_DRAWS = 2_000, 50_000
 @dataclass(frozen=True)
 class Plan:
     """
-    What one run is to be.
+    What one run is to be: the arguments of the search that it is made with, where ``seed`` is that of the sampling.
 
     Attributes
     ----------
-    n_dim
-        Parameters.
-    n_live, num_delete
-        Live points, and how many of them an iteration replaces.
     num_mcmc_steps
-        Slices of a chain; ``None`` where they follow from the parameters and the moves.
-    termination, seed, moves
-        As the arguments of the search; the seed is that of the sampling.
+        ``None`` where they follow from the parameters and the moves.
     num_importance_draws
-        Draws for a second evidence; ``None`` where they follow from the evaluations of the run.
+        ``None`` where they follow from the evaluations of the run.
     wanted_samples
         Effective samples that the draws are to give, 0 for those of nested sampling.
-    known
-        The earlier fits that the run starts from.
-    start
-        What of them a checkpoint records.
+    known, start
+        The earlier fits that the run starts from, and what of them a checkpoint records.
     in_vain
-        Whether the run follows one that started from what is known, which was of no use.
+        Whether an earlier run, which began with ``start_from``, failed its checks.
     """
 
     n_dim: int

@@ -180,7 +180,7 @@ class Ending(NamedTuple):
         return enough or not self.plan.known
 
     def given_up(self, logger: Logger) -> Scouted:
-        """What is left of a run that does not suffice, once that is said."""
+        """Log why no more is made of the run, and return what the full run after it has to know."""
         logger.warning(second_evidence.why_a_whole_run(self.internal.trust))
         return Scouted(self.internal.evals, self.run.seconds, self.internal.trust.get("start_unknown", []))
 

@@ -36,7 +36,7 @@ except (ImportError, AssertionError, RuntimeError) as error:
     _import_error = error
 else:
     from . import results
-    from .around import around, held_around, take_folder
+    from .around import around, take_folder
     from .evidence.prior_space import Space, space_of
     from .fit import Fit
     from .plan import plans_of
@@ -116,16 +116,16 @@ class NSS(NonLinearSearch):
     stalled_after
         Seconds without progress of the device after which a warning says so, ``None`` for never.
     num_importance_draws
-        About how many draws of densities that are fitted to the finished run are evaluated for a second evidence, at
-        most; three and then nine times as many more where these cannot be used. 0 for none. ``None`` for 3% of the
-        run's evaluations, at least 2,000 and at most 50,000.
+        At most about so many importance draws are evaluated for a second evidence; where they fail a check, three and
+        then nine times as many more. 0 for none. ``None`` for 3% of the run's evaluations, at least 2,000 and at most
+        50,000.
     n_eff
         Go on drawing until the posterior has so many effective samples, which the result then holds. ``None`` for
         the samples of nested sampling, with ``start_from`` for ``5 * n_live``.
     start_from
-        What is known of the posterior: the result, or the samples, of a fit of the same parameters, or a list of
-        them. A quarter of the live points look for what that does not know, and importance draws give the evidence
-        under the model's priors. If the draws fail a check, a full run follows, as without a start.
+        Earlier fits of the same parameters: a result, or its samples, or a list of them. A short run with a quarter
+        of the live points looks for what these miss, and importance sampling gives the evidence under this model's
+        priors. If that fails a check, a full run follows, as without ``start_from``.
     moves
         How chains move: ``"shrink"`` on slices whose bracket only shrinks, steered by other lineages of live points;
         ``"step_out"`` as blackjax's, bit for bit, in the model's parameters, at two to four times the evaluations.
@@ -319,8 +319,9 @@ class NSS(NonLinearSearch):
                 "its .zip away to fit anew, or give this fit another name or unique_tag."
             ) from error
         result = super().result_via_completed_fit(analysis=analysis, model=model)
-        if are_several() and (held := held_around(self)):
-            held.processes.same(told_of(result))
+        if are_several():
+            with around(self) as (_, _, processes):
+                processes.same(told_of(result))
         if doubt := doubt_about_finished(self, result):
             self.logger.warning(doubt)
         return result

@@ -46,8 +46,8 @@ class SecondEvidence(NamedTuple):
     Attributes
     ----------
     log_evidence, error
-        By bridge sampling between the draws that count and the run's points. The error is that of bridge sampling
-        and, in quadrature, what the run's points add to the draws: relatives of these points served the fits.
+        By bridge sampling between the draws that count and the run's points. The error adds in quadrature that of
+        bridge sampling and the difference from ``by_importance``, since relatives of these points served the fits.
     by_importance, by_importance_error
         From the same draws alone: the mean of their bounded weights, and its standard error.
     draws

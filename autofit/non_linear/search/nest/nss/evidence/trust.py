@@ -19,7 +19,7 @@ PEAK_REACHED = 10.0
 # Factors from the memory of chains to the excess and to the variance of the log evidence, measured on problems of
 # known evidence (docs/searches/nss/laboratory.md).
 EXCESS_OF_MEMORY, SCATTER_OF_MEMORY = 0.4, 0.5
-# Share of the excess that lineages avoid but that is left as scatter, measured on the Sersic lens, the worst of all.
+# Lineages remove the mean excess; this share of it remains as scatter (measured on the Sersic lens, the worst case).
 EXCESS_LEFT_AS_SCATTER = 0.2
 # A warning is given where the error is more than this many times that of independent points.
 MUCH_SCATTER = 2.0

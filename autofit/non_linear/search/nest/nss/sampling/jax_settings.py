@@ -45,11 +45,11 @@ def needed_settings(x64: bool | None = None) -> Iterator[None]:
 
 def overridden() -> str:
     """What a user should know of settings that do not hold within a fit; empty if all do."""
-    found = {f"jax_{name}": getattr(jax.config, f"jax_{name}") for name in NEEDED}
+    found = {name: getattr(jax.config, f"jax_{name}") for name in NEEDED}
     unlike = [
-        f"{name}={value!r}"
-        for (name, value), needed in zip(found.items(), NEEDED.values(), strict=True)
-        if value is not None and getattr(value, "value", value) != needed
+        f"jax_{name}={value!r}"
+        for name, value in found.items()
+        if value is not None and getattr(value, "value", value) != NEEDED[name]
     ]
     if not unlike:
         return ""

@@ -177,12 +177,6 @@ def nested_slice_sampler(
     )
 
 
-def shape_of_state(init: Callable, n_live: int, n_dim: int) -> AdaptiveNSState:
-    """What the sampler's ``init`` returns for so many points, with shapes instead of arrays."""
-    shapes, dtype = ((n_live, n_dim), (n_live,)), jnp.result_type(float)
-    return jax.eval_shape(init, *(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes))
-
-
 def best_chunk_size_of_a_cpu(log_likelihood: Callable, n_dim: int) -> int | None:
     """
     How many likelihoods a CPU is to evaluate at once where nobody says, ``None`` for as many as there are.

@@ -106,8 +106,8 @@ def run_chains(
     """
     Move every chain through all of its slices; the last particles, and what each chain did.
 
-    A lane whose chain is done takes the next from the queue. When none is left it is idle: it goes on with the
-    numbers of the last chain, and nothing of that is kept.
+    A lane whose chain is done takes the next from the queue. When none is left it is idle: it repeats the last chain,
+    and its results are discarded.
     """
     num_steps, num_chains = slices.log_u.shape
     idle, where = num_chains, jax.vmap(select)

@@ -53,8 +53,8 @@ def with_records_only(dead: Any) -> NSInfo:
     The dead points of an ``NSInfo``, with the ``ChainRecord`` of each chain, ``(num_delete,)``, as their only
     ``update_info``.
 
-    Of blackjax's own update it is derived: a slice evaluates both ends of its bracket, each expansion and each
-    shrink, and moves the chain if its budget suffices.
+    For blackjax's own update the record is derived: a slice evaluates both ends of its bracket, each expansion and
+    each shrink, and moves the chain if its budget suffices.
     """
     info = dead.update_info
     if isinstance(info, UpdateInfo):

@@ -123,7 +123,8 @@ class Run(NamedTuple):
 
     def after(self, carry: tuple, block: Any, done: Any, seconds: float) -> Run:
         """
-        The run some iterations on. Its arrays are fetched from the device now, while nothing keeps it busy.
+        The run some iterations on. Its arrays are copied to the host now, and JAX keeps the copies: saving them later
+        needs no device.
 
         Parameters
         ----------

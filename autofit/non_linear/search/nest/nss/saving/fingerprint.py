@@ -4,7 +4,7 @@ between those of two processes."""
 import math
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -57,22 +57,17 @@ def differences(saved: dict[str, Any], current: dict[str, Any]) -> tuple[list[st
     return different_run, remarkable
 
 
-class Difference(NamedTuple):
-    """Two values of a point where there should be one, and what they are values of."""
-
-    meaning: str
-    before: float
-    now: float
-
-
 def first_difference(
     before: Any, now: Any, relative: float = ROUNDING, absolute: float = ROUNDING
-) -> Difference | None:
-    """Where the log likelihoods or log priors of two sets of particles differ by more than the tolerances."""
+) -> tuple[str, float, float] | None:
+    """
+    Of which of log likelihood and log prior two sets of particles have two values that differ by more than the
+    tolerances, and the first two.
+    """
     for name, meaning in (("loglikelihood", "log likelihood"), ("logdensity", "log prior")):
         old, new = np.asarray(getattr(before, name)), np.asarray(getattr(now, name))
         if (index := first_unlike(old, new, relative, absolute)) is not None:
-            return Difference(meaning, float(old[index]), float(new[index]))
+            return meaning, float(old[index]), float(new[index])
     return None
 
 
@@ -122,9 +117,9 @@ def check_densities(before: tuple[Mixture, ...], now: tuple[Mixture, ...]) -> No
 
 def check_values(before: Any, now: Any) -> None:
     """Whether live points have the values they had, but for noise in the likelihood."""
-    found = first_difference(before, now, **NOISE)
-    if found:
+    if found := first_difference(before, now, **NOISE):
+        meaning, was, is_now = found
         raise CheckpointError(
-            f"The {found.meaning} of a checkpointed live point was {found.before:.10g} and is {found.now:.10g} now: "
-            "the data, the analysis or the model changed since the checkpoint."
+            f"The {meaning} of a checkpointed live point was {was:.10g} and is {is_now:.10g} now: the data, the "
+            "analysis or the model changed since the checkpoint."
         )

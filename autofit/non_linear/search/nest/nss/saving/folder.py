@@ -54,19 +54,11 @@ class FolderLock:
 
     def take(self, folder: Path, is_finished: Callable[[], bool] = lambda: False) -> None:
         """
-        Hold ``folder``; a second call changes nothing.
+        Hold ``folder``, which need not exist yet; a second call changes nothing. Processes that read a finished fit
+        take turns: ``is_finished()`` tells whether it is one.
 
-        Parameters
-        ----------
-        folder
-            It need not exist yet.
-        is_finished
-            Whether the fit in it is finished. Processes that read it take turns then.
-
-        Raises
-        ------
-        FolderInUseError
-            If another process runs the fit. Where the file system has no locks, a warning is logged instead.
+        Raises ``FolderInUseError`` if another process runs the fit. Where the file system has no locks, a warning is
+        logged instead.
         """
         if self._lock is not None:
             return

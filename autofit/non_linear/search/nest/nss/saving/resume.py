@@ -36,23 +36,11 @@ def started_in_vain(path: Path | None) -> bool:
 
 class RunCheckpoint:
     """
-    The checkpoint of one fit.
+    The checkpoint of one fit, at ``path``, beside which its other files lie; ``None`` where nothing is stored.
 
-    Parameters
-    ----------
-    path
-        The file; others lie beside it. ``None`` where nothing is stored: the run is in memory alone.
-    fingerprint
-        What makes a run of this fit the run it is.
-    wanted_draws
-        How many importance draws the user asks for, ``None`` if that is left open. Draws for another number are made
-        anew.
-    saves
-        Whether to write checkpoints. One that is there is gone on from in any case.
-    logger
-        Of the fit.
-    check_folder
-        Raises an error where the folder has become another process's; called before something is written.
+    Draws that were made for another number than ``wanted_draws`` are made anew. Where it does not save, a checkpoint
+    that is there is gone on from all the same. ``check_folder`` raises an error where the folder has become another
+    process's, and is called before something is written.
     """
 
     def __init__(
@@ -86,7 +74,9 @@ class RunCheckpoint:
         self, state: Any, run_key: jax.Array, densities: tuple[Mixture, ...], scouted: Scouted | None = None
     ) -> Run:
         """A run that begins with this state and these densities, or from the prior after one that did in vain."""
-        dead, draws = self._without_points()
+        dead, draws = [], []
+        if self._stores:
+            dead, draws = History(checkpoint.history_path(self._path)), History(checkpoint.draws_path(self._path))
         seconds = scouted.seconds if scouted else 0.0
         run = Run(state, dead, run_key, 0, seconds, self._fingerprint, draws, densities=densities, scouted=scouted)
         self._saved_at = seconds
@@ -121,21 +111,10 @@ class RunCheckpoint:
     def verify(self, run: Run, evaluate: Callable[[np.ndarray], Any], densities: tuple[Mixture, ...]) -> None:
         """
         Evaluate the live points of a loaded run again: another value tells of other data, or of another likelihood
-        or prior. What it would start from now is compared with what it started from.
+        or prior. What it would start from now, ``densities``, is compared with what it started from.
 
-        Parameters
-        ----------
-        run
-            What ``load`` returned.
-        evaluate
-            ``evaluate(positions) -> state`` of ``(n_live, n_dim)`` positions.
-        densities
-            What the run would start from now.
-
-        Raises
-        ------
-        SearchException
-            If a value differs; the message names both.
+        ``evaluate(positions) -> state`` is of ``(n_live, n_dim)`` positions. Raises ``SearchException`` if a value
+        differs; the message names both.
         """
         with self._refusing():
             check_shape(run)
@@ -215,12 +194,6 @@ class RunCheckpoint:
                     "%s is not as this fit left it: it was removed, replaced or cut off. It is written anew.",
                     points.path,
                 )
-
-    def _without_points(self) -> tuple[list, list]:
-        """Dead points and importance draws of a run that has none yet."""
-        if not self._stores:
-            return [], []
-        return History(checkpoint.history_path(self._path)), History(checkpoint.draws_path(self._path))
 
     def _load_newest_whole(self) -> tuple:
         try:

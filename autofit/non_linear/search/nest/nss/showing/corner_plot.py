@@ -27,14 +27,8 @@ LOOK |= dict(plot_datapoints=False, plot_density=False, no_fill_contours=True)
 
 def draw_corners(samples: Any, path: Path) -> None:
     """
-    Draw what the host's config asks for: all parameters, and those of each component of a model of several.
-
-    Parameters
-    ----------
-    samples
-        The host's, whose ``model`` names the parameters.
-    path
-        The folder of the pictures.
+    Draw what the host's config asks for into a folder: all parameters, and those of each component of a model of
+    several.
     """
     plots = conf.instance["visualize"]["plots_search"]["nest"]
     wanted = plots["corner_anesthetic"]

@@ -16,26 +16,10 @@ class QuickUpdates:
     """
     Draws quick updates as the host's config asks. A context manager: at a clean end the last picture is finished.
 
-    A picture that fails is logged, once for each error, and never stops the fit.
-
-    Parameters
-    ----------
-    analysis
-        Its ``perform_quick_update`` is called if it has one, then its ``visualize`` with ``during_analysis=True``.
-    paths
-        Where the pictures go.
-    background
-        Whether a worker draws them while sampling goes on. If it is still at one when the next but one is due, the
-        next is left out.
-    live
-        Whether the host shows the newest picture in a window or a notebook too.
-    logger
-        Where errors go.
-
-    Attributes
-    ----------
-    drawing
-        Held by whoever draws: matplotlib can do so in one thread only.
+    In the ``background`` a worker draws them while sampling goes on; if it is still at one when the next but one is
+    due, the next is left out. With ``live`` the host shows the newest in a window or a notebook too. A picture that
+    fails is logged, once for each error, and never stops the fit. Whoever draws holds ``drawing``: matplotlib can do
+    so in one thread only.
     """
 
     # How long a picture in the background is waited for at the end, and before results that are due in mid-run.

@@ -21,18 +21,7 @@ MAX_SHARE = 0.005
 
 
 class Standing(NamedTuple):
-    """
-    What is shown of a run.
-
-    Attributes
-    ----------
-    dead_points, evaluations
-        Counts, over all sessions of the run.
-    log_evidence, log_evidence_error
-        Those of the posterior so far.
-    best_log_likelihood
-        The highest so far.
-    """
+    """What is shown of a run, over all of its sessions."""
 
     dead_points: int
     evaluations: int
@@ -43,18 +32,8 @@ class Standing(NamedTuple):
 
 class Progress:
     """
-    Shows how far a run is. A context manager: the bar, if there is one, is cleared away at the end.
-
-    Parameters
-    ----------
-    logger
-        Where the lines go.
-    termination
-        What ``remaining`` has to fall below.
-    iterations_per_nat
-        In how many iterations the log prior volume falls by one.
-    silence
-        If ``True`` nothing is shown.
+    Shows how far a run is, whose log prior volume falls by one in ``iterations_per_nat``. A context manager: the bar,
+    if there is one, is cleared away at the end.
     """
 
     def __init__(self, logger: logging.Logger, termination: float, iterations_per_nat: float, silence: bool) -> None:
@@ -80,18 +59,8 @@ class Progress:
 
     def show(self, seconds: float, iteration: int, remaining: float, standing: Callable[[], Standing]) -> None:
         """
-        Show where the run stands, unless that was done just now.
-
-        Parameters
-        ----------
-        seconds
-            How long the run has lasted, over all sessions.
-        iteration
-            Iterations, over all sessions.
-        remaining
-            The log evidence of the live points relative to that of the dead points.
-        standing
-            Works out the rest; called only if it is shown.
+        Show where the run stands, unless that was done just now. ``remaining`` is the log evidence of the live points
+        relative to that of the dead points, and ``standing`` is called only if it is shown.
         """
         if self._silence:
             return

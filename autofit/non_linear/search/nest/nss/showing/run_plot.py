@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.special import betaincinv
 
@@ -36,26 +35,11 @@ def draw_run(
     found: dict,
 ) -> None:
     """
-    Draw the run so far.
-
-    Parameters
-    ----------
-    path
-        The PNG file.
-    points
-        The dead and the live points.
-    chains
-        What their chains did, iteration by iteration.
-    termination
-        The run ends when the evidence to come falls below it.
-    rng
-        Draws prior volumes.
-    found
-        What is known at the end: ``log_evidence_importance`` and ``log_evidence_excess``, as in ``samples_info``.
+    Draw the run so far as a PNG. At the end ``found`` holds ``log_evidence_importance`` and ``log_evidence_excess``,
+    as in ``samples_info``.
     """
     run = evolution(points, rng)
     figure = Figure(figsize=(11.0, 6.0))
-    FigureCanvasAgg(figure)
     axes = figure.subplots(2, 3)
     figure.subplots_adjust(left=0.06, right=0.98, bottom=0.09, top=0.88, wspace=0.25, hspace=0.4)
     for ax in axes.flat:

@@ -22,14 +22,8 @@ class DeviceThread:
     Calls functions in a thread of their own. In a wait inside JAX, or in a call that JAX does not dispatch
     asynchronously, no signal would be heard for as long as the device is busy.
 
-    Parameters
-    ----------
-    logger
-        Is told, again and again, while the device is busy with one call for longer than ``stalled_after`` seconds.
-    stalled_after
-        ``None`` for never.
-    what_next
-        ``what_next() -> str``: what the same script does when it is run again.
+    A warning is logged each time one call has taken ``stalled_after`` seconds more (``None`` for never). It says what
+    the same script does when it is run again, which ``what_next() -> str`` tells.
     """
 
     def __init__(self, logger: logging.Logger, stalled_after: float | None, what_next: Callable[[], str]) -> None:

@@ -55,7 +55,8 @@ class Processes:
 
     def __init__(self) -> None:
         self._names = [f"process {process}" for process in range(jax.process_count())]
-        # Whether this process is, or was left, amid what all compute; and whether all know that it stops.
+        # Whether this process is amid what all compute, or left it by an error; and whether the first process has
+        # told all others that they stop.
         self._amid = self._parted = False
 
     @property

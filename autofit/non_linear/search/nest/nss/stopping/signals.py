@@ -86,15 +86,6 @@ class Interruptions:
     and leaves without them.
 
     A context manager. Outside the main thread, where Python allows no handlers, it does nothing.
-
-    Parameters
-    ----------
-    logger
-        Is told of signals.
-    device
-        Where ``call`` computes.
-    processes
-        Those that compute with this one.
     """
 
     def __init__(self, logger: logging.Logger, device: DeviceThread, processes: Processes | None = None) -> None:
