@@ -244,21 +244,17 @@ def test_without_jax_or_blackjax_the_error_says_what_to_install(installed, missi
 
 
 @pytest.mark.slow
-def test_uninstalled_editable_and_copied_over_the_host(tmp_path):
+def test_editable_uninstalled_and_copied_over_the_host(tmp_path):
     """One after the other in one environment."""
     environment = Environment(tmp_path / "environment")
     before = {path.relative_to(environment.site_packages) for path in environment.site_packages.iterdir()}
-    environment.pip("install", "--no-deps", str(REPOSITORY))
+    environment.pip("install", "--no-deps", "--editable", str(REPOSITORY))
+    assert environment.where_from("probe.py") == {REPOSITORY / PACKAGE / "search.py"}
     environment.pip("uninstall", "--yes", "autofit-nss")
     after = {path.relative_to(environment.site_packages) for path in environment.site_packages.iterdir()}
     assert after == before
     assert environment.damaged_host_files() == []
 
-    environment.pip("install", "--no-deps", "--editable", str(REPOSITORY))
-    assert environment.where_from("probe.py") == {REPOSITORY / PACKAGE / "search.py"}
-    assert environment.damaged_host_files() == []
-
-    environment.pip("uninstall", "--yes", "autofit-nss")
     for folder in ("autofit", "test_autofit", "docs"):
         shutil.copytree(REPOSITORY / folder, environment.site_packages / folder, dirs_exist_ok=True)
     assert environment.where_from("probe.py") == {environment.stock_file}
