@@ -79,7 +79,7 @@ def _log_density_of_units(prior: Any, units: jax.Array) -> jax.Array:
     """``(n,)`` float: the log density of a prior with respect to the unit, at ``(n,)`` units. A constant."""
 
     def of_unit(unit: jax.Array) -> jax.Array:
-        value, slope = jax.value_and_grad(lambda x: prior.value_for(x, xp=jnp))(unit)
+        value, slope = jax.jvp(lambda x: prior.value_for(x, xp=jnp), (unit,), (jnp.ones_like(unit),))
         return prior.log_prior_from_value(value, xp=jnp) + jnp.log(jnp.abs(slope))
 
     return jax.vmap(of_unit)(units)

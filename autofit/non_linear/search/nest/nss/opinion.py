@@ -53,8 +53,8 @@ class Opinion:
                 drawing = Drawing(self._draw, seed, batches, self._after_each)
                 found = second_evidence(points(), drawing, n_draws, n_eff, seed, known)
             except Exception as error:
-                of_all = isinstance(error, exc.SearchException) and are_several()
-                if of_all or isinstance(error, FolderInUseError):
+                ends_all = are_several() and isinstance(error, exc.SearchException)
+                if ends_all or isinstance(error, FolderInUseError):
                     raise
                 self._logger.warning("The draws for a second evidence failed.", exc_info=True)
                 spent = sum(len(batch.positions) for batch in batches)

@@ -406,10 +406,11 @@ def test_a_prior_whose_draws_and_density_disagree_is_named():
 
 
 class Folded(af.UniformPrior):
-    """Asks in JAX's way, of one number, where it is."""
+    """Asks in JAX's way, of one number, where it is, and loops until it is where it should be."""
 
     def value_for(self, unit, xp=np):
-        return jax.lax.cond(unit < 0.5, lambda x: 0.5 - x, lambda x: x, unit)
+        folded = jax.lax.cond(unit < 0.5, lambda x: 0.5 - x, lambda x: x, unit)
+        return jax.lax.while_loop(lambda x: x > 0.5, lambda x: x - 0.5, folded)
 
 
 def test_a_prior_is_asked_for_one_value_at_a_time():
