@@ -18,6 +18,7 @@ import pytest
 from autofit import exc
 from autofit.non_linear.search.nest.nss import checks
 from autofit.non_linear.search.nest.nss.device_sampler import DeviceSampler
+from autofit.non_linear.search.nest.nss.evidence import importance
 from autofit.non_linear.search.nest.nss.evidence.prior_space import for_all_rows, parameters_at, to_standard_normal
 from autofit.non_linear.search.nest.nss.saving import checkpoint, resume
 from autofit.non_linear.search.nest.nss.saving import folder as locks
@@ -156,14 +157,27 @@ def test_a_damaged_zip_alone_is_refused_and_left_as_it_is(problem, output_path, 
     ],
 )
 def test_a_finished_fit_says_what_it_was_not_asked_for(problem, monkeypatch, caplog, changed, said):
-    """Also where the host's config has the files of a finished fit written anew."""
-    monkeypatch.setitem(af.conf.instance["general"]["output"], "force_pickle_overwrite", True)
+    """Of moves also where the host's config has the files of a finished fit written anew."""
+    monkeypatch.setitem(af.conf.instance["general"]["output"], "force_pickle_overwrite", "moves" in changed)
     ess = fit(problem).samples.samples_info["ess"]
     caplog.clear()
     assert fit(problem, **changed).samples.samples_info["ess"] == ess
     told = [record.message for record in caplog.records if "This fit is finished" in record.message]
     assert len(told) == bool(said)
     assert all(said in message and "another name" in message for message in told)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("asked", "entry"), [(dict(n_eff=100_000), "ess"), (dict(num_importance_draws=7777), "importance_draws")]
+)
+def test_a_finished_fit_that_has_what_could_be_had_says_nothing(problem, monkeypatch, caplog, asked, entry):
+    """When it is run again with the same arguments."""
+    monkeypatch.setattr(importance, "MAX_DRAWS_PER_EFFECTIVE", 0)
+    assert fit(problem, **asked).samples.samples_info[entry] < sum(asked.values())
+    caplog.clear()
+    fit(problem, **asked)
+    assert "This fit is finished" not in caplog.text
 
 
 def test_a_finished_fit_says_that_it_began_without_a_start(problem, caplog):

@@ -49,20 +49,23 @@ def doubt_about_finished(search: Any, result: Any) -> str:
     that change the result, but not the folder that the host gives the fit.
     """
     has = getattr(result.samples, "samples_info", None) or {}
-    n_eff, draws = search.n_eff or 0, search.num_importance_draws or 0
-    lacks = [
-        (has.get("moves", search.moves) != search.moves, f"moves={search.moves!r} (it has {has.get('moves')!r})"),
-        (n_eff > has.get("ess", n_eff), f"n_eff={n_eff} (it has {has.get('ess')})"),
-        (
-            draws > has.get("importance_draws", draws),
-            f"num_importance_draws={draws} (it has {has.get('importance_draws')})",
-        ),
-        (bool(search.start_from and has and "start_unknown" not in has), "start_from (it began without)"),
-    ]
-    told = ", ".join(text for is_lacking, text in lacks if is_lacking)
-    if not told:
+    try:
+        asked_before = search.paths.load_json("search")["arguments"]
+    except (OSError, KeyError, TypeError, ValueError):
+        asked_before = {}
+    lacks = []
+    if has.get("moves", search.moves) != search.moves:
+        lacks.append(f"moves={search.moves!r} (it has {has['moves']!r})")
+    # Asked for the same before, it has what could be had.
+    for name, entry in (("n_eff", "ess"), ("num_importance_draws", "importance_draws")):
+        wanted = getattr(search, name)
+        if (wanted or 0) > has.get(entry, wanted or 0) and asked_before.get(name) != wanted:
+            lacks.append(f"{name}={wanted} (it has {has[entry]})")
+    if search.start_from and has and "start_unknown" not in has:
+        lacks.append("start_from (it began without)")
+    if not lacks:
         return ""
     return (
-        f"This fit is finished, and its result is returned as it is, without {told}. For a result with them, give "
-        "the fit another name or unique_tag; with start_from=[this result] that takes few evaluations."
+        f"This fit is finished, and its result is returned as it is, without {', '.join(lacks)}. For a result with "
+        "them, give the fit another name or unique_tag; with start_from=[this result] that takes few evaluations."
     )
